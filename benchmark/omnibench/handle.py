@@ -1,0 +1,85 @@
+"""An encoder as tasks receive it: its card and digest at once, the module when asked for."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from omnibench.errors import PluginError
+from omnibench.interfaces import EncoderSpec, Normalization, Pool
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from omnibench.encoder import Encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsChoice:
+    """Where an encoder's parameters come from, decided before torch is imported.
+
+    Args:
+        kind: `official` (the card's source), `file` (`--weights`), `random`
+            (`--random-weights`), or `own` (the plugin carries them).
+        path: Local file, for `official` and `file`.
+        sha256: Digest of that file; for `random` a digest of the drawing rule.
+        revision: Commit of the hub repository, for `official`.
+    """
+
+    kind: Literal["official", "file", "random", "own"]
+    path: Path | None = None
+    sha256: str = ""
+    revision: str = ""
+
+
+@dataclass
+class EncoderHandle:
+    """Card, weights and label of one encoder; builds the module at most once.
+
+    `label` is how tables show it: the card's name for official weights, `NAME+digest8` for
+    a weights file, `NAME+random` for random weights, or the user's `--label`.
+    """
+
+    card: EncoderSpec
+    weights: WeightsChoice
+    label: str
+    _pristine: Encoder | None = field(default=None, repr=False)
+
+    def build(self, *, normalization: Normalization, pool: Pool) -> Encoder:
+        """Return a fresh copy of the encoder, configured, on the CPU, in eval mode.
+
+        Random weights are drawn once per encoder name: all seeds get the same ones.
+
+        Raises:
+            PluginError: If the plugin returns something that is no `Encoder`.
+        """
+        if self._pristine is None:
+            self._pristine = self._build()
+        fresh = copy.deepcopy(self._pristine)
+        return fresh.configure(normalization=normalization, pool=pool).eval()
+
+    def build_end_to_end(self, classes: int) -> nn.Module:
+        """Return a freshly initialised whole network with `classes` output channels."""
+        if self.card.build_end_to_end is None:
+            raise PluginError(f"encoder {self.card.name!r} is not an end-to-end network")
+        return self.card.build_end_to_end(classes=classes)
+
+    def _build(self) -> Encoder:
+        import torch
+
+        from omnibench.encoder import Encoder
+        from omnibench.seeding import derive
+
+        assert self.card.build is not None
+        random_init = self.weights.kind == "random"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive("random weights", self.card.name))
+            encoder = self.card.build(weights=self.weights.path, random_init=random_init)
+        if not isinstance(encoder, Encoder):
+            raise PluginError(
+                f"encoder {self.card.name!r}: build() returned {type(encoder).__name__}, "
+                "an omnibench.encoder.Encoder was expected"
+            )
+        return encoder

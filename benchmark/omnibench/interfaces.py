@@ -1,0 +1,384 @@
+"""Cards and contracts between harness and plugins; importing this never imports torch.
+
+Cards (frozen dataclasses) say what is known before anything heavy happens. Protocols say
+what the harness calls. The one contract that needs torch is `omnibench.encoder.Encoder`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from omnibench.errors import PluginError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from omnibench.encoder import Encoder
+    from omnibench.handle import EncoderHandle
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+SPLITS = ("train", "val", "test")
+
+Normalization = Literal["own", "imagenet"]
+Pool = Literal["cls", "avg", "checkpoint"]
+DatasetKind = Literal["labels", "masks", "captions", "images"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise `PluginError` unless a card's name is safe to print and to type."""
+    if not NAME.fullmatch(name):
+        raise PluginError(
+            f"{what} name {name!r} is not allowed: use lower-case letters, digits and ._- "
+            "(at most 64, beginning with a letter or digit)"
+        )
+
+
+# --------------------------------------------------------------------------------------
+# Encoders
+# --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubFile:
+    """One file of a model repository on the Hugging Face hub.
+
+    An empty `revision` means that nobody has seen one yet: the first download locks the
+    commit and the SHA-256 digest it found (see `omnibench.weights`).
+    """
+
+    repo: str
+    filename: str = "model.safetensors"
+    revision: str = ""
+    sha256: str = ""
+    licence_url: str = ""
+
+    @property
+    def url(self) -> str:
+        """The repository's page."""
+        return f"https://huggingface.co/{self.repo}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec:
+    """Card of an encoder; making one must not import torch or touch the disk.
+
+    `build(weights=PATH | None, random_init=BOOL)` returns an `omnibench.encoder.Encoder`.
+    With `random_init` it draws parameters and reads nothing; otherwise it loads `weights`, a
+    local file whose digest the harness has already recorded. When `source` is None and
+    no file is given, `weights` is None and the encoder carries its own parameters.
+
+    Cards with `end_to_end=True` are whole networks trained from scratch (CNN baselines); they
+    give `build_end_to_end(classes=N)` instead, a module mapping images [B, 3, H, W] in [0, 1]
+    to logits [B, N, H, W], and fit only tasks that say so.
+    """
+
+    name: str
+    build: Callable[..., Encoder] | None = None
+    embed_dim: int = 0  # token width D; 0 = known only once built
+    patch_size: int = 1  # pixels; 1 = the encoder takes any size
+    depth: int = 0  # number of blocks (transformers) or stages (CNNs)
+    family: str = ""
+    licence: str = "unknown"
+    licence_url: str = ""
+    commercial: bool | None = None  # may its weights be used commercially, as far as declared
+    gated: bool = False
+    source: HubFile | None = None
+    paper: str = ""
+    notes: str = ""
+    lora_targets: str | None = None  # regex of module names, or "all-linear"; None = no LoRA
+    end_to_end: bool = False
+    build_end_to_end: Callable[..., torch.nn.Module] | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without building."""
+        if (self.build_end_to_end if self.end_to_end else self.build) is None:
+            raise PluginError(f"encoder {self.name!r} has no build function")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderPrefix:
+    """Makes cards for references such as `timm:vit_tiny_patch16_224` (prefix `timm`)."""
+
+    prefix: str
+    make: Callable[[str], EncoderSpec]
+    summary: str = ""
+
+
+# --------------------------------------------------------------------------------------
+# Datasets
+# --------------------------------------------------------------------------------------
+
+
+class Split(Protocol):
+    """One official split. Images are decoded one by one, so that large sets stay on disk."""
+
+    @property
+    def ids(self) -> np.ndarray[Any, Any]:
+        """Stable sample ids, int64 [N], strictly increasing."""
+
+    @property
+    def groups(self) -> np.ndarray[Any, Any] | None:
+        """Group ids (patient, volume, article), int64 [N], or None where unknown."""
+
+    def __len__(self) -> int:
+        """Number of samples N."""
+
+    def image(self, index: int) -> np.ndarray[Any, Any]:
+        """Image [H, W] or [H, W, 3]: uint8, or float32 in [0, 1]."""
+
+    def target(self, index: int) -> Any:
+        """Label (int), mask (uint8 [H, W] of class indices) or captions (tuple of str)."""
+
+
+class Dataset(Protocol):
+    """An opened dataset: checked, on this machine, ready to read."""
+
+    @property
+    def name(self) -> str:
+        """Name as shown; never a path."""
+
+    @property
+    def kind(self) -> DatasetKind:
+        """What its targets are."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in index order; for masks class 0 is the background."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over the content that can change a number."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What a record should say: source size, windowing, `unverified`, notices."""
+
+    def split(self, name: str) -> Split:
+        """Return `train`, `val` or `test`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataAccess:
+    """How a dataset may be opened: where, and what is allowed."""
+
+    root: Path
+    offline: bool = False
+    allow_unverified: bool = False
+    source_size: int | None = None  # pixels; which published resolution to read
+    options: Mapping[str, str] = field(default_factory=dict)  # the card's own `--set` options
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """Card of a dataset; making one must not touch the disk.
+
+    Args:
+        name: Lower-case name without the collection's suffix (`promise12`, `breastmnist`).
+        kind: What the targets are.
+        open: Opens it; raises `SetupError` (missing) or `IntegrityError` (damaged).
+        classes: Class names in index order.
+        sizes: Published resolutions in pixels; empty if there is one native resolution.
+        split_sizes: Published number of samples in train, val and test.
+        multi_label: Targets hold several labels at once.
+        embedded: Needs no download.
+        options: Names of extra `--set` options that `open` understands.
+    """
+
+    name: str
+    kind: DatasetKind
+    open: Callable[[DataAccess], Dataset]
+    classes: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    split_sizes: tuple[int, int, int] | None = None
+    multi_label: bool = False
+    modality: str = ""
+    collection: str = ""
+    licence: str = "unknown"
+    commercial: bool | None = None
+    source_url: str = ""
+    citation: str = ""
+    embedded: bool = False
+    options: tuple[str, ...] = ()
+    notes: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetPrefix:
+    """Makes cards for references such as `folder:PATH` (prefix `folder`).
+
+    `make` gets the text after the colon and may look at the disk to tell the kind.
+    """
+
+    prefix: str
+    make: Callable[[str], DatasetSpec]
+    summary: str = ""
+
+
+# --------------------------------------------------------------------------------------
+# Tasks
+# --------------------------------------------------------------------------------------
+
+
+class Progress(Protocol):
+    """Where loops report; silent in tests, a bar on stderr for people."""
+
+    def start(self, label: str, total: int) -> None:
+        """Begin a stretch of `total` steps."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Report finished steps and, optionally, a short note such as the current loss."""
+
+
+class Silent:
+    """A `Progress` that says nothing."""
+
+    def start(self, label: str, total: int) -> None:
+        """Say nothing."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Say nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What one run may depend on besides encoder, dataset and recipe.
+
+    `device` is a torch device string (`cpu`, `cuda:0`); `precision` the autocast type used in
+    training on an accelerator. `seed` is the only source of randomness.
+    """
+
+    seed: int
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a task found: predictions, from which every metric is computed.
+
+    Args:
+        variant: Part of the record's identity: a decoding configuration, a number of shots;
+            empty for tasks with one outcome.
+        predictions: Named arrays (never object arrays): ids, scores, counts, texts. Names begin with
+            the split (`test_`, `val_`).
+        params_total: Parameters of encoder and everything the task adds.
+        params_trainable: Those that training changes.
+        flops_per_image: Floating-point operations of one prediction (2 per multiply-add).
+        images_per_second: Prediction speed including the encoder, where measured.
+        details: Plain facts for the record (chosen epoch, chosen regularisation, flags).
+        weights: Trained parameters as named arrays; stored only with `--keep-weights`.
+    """
+
+    predictions: Mapping[str, np.ndarray[Any, Any]]
+    variant: str = ""
+    params_total: int = 0
+    params_trainable: int = 0
+    flops_per_image: int | None = None
+    images_per_second: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, np.ndarray[Any, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number with its identity: what it is called is what it means.
+
+    `unit` is `fraction` (shown in percent points) or `score`.
+    """
+
+    id: str
+    value: float
+    unit: str = "fraction"
+    higher_is_better: bool = True
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A way to judge an encoder on a dataset."""
+
+    @property
+    def name(self) -> str:
+        """Name as typed: `cls`, `seg`, `knn`."""
+
+    @property
+    def version(self) -> int:
+        """Raised whenever a change alters a published number."""
+
+    @property
+    def summary(self) -> str:
+        """One line for `omnibench list tasks`."""
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Names of its recipes; the first is the default."""
+
+    @property
+    def tunings(self) -> tuple[str, ...]:
+        """Values of `--tuning`, the default first; empty where there is no choice."""
+
+    def recipe(self, name: str, tuning: str | None = None) -> Any:
+        """Return the named recipe, a frozen dataclass instance (see `omnibench.recipe`).
+
+        Every recipe has the fields `normalization` and `pool`, and may have `source_size`
+        (pixels), `image_size` (pixels), `tuning` and `max_images` (train, val, test).
+        """
+
+    def accepts(self, dataset: DatasetSpec, encoder: EncoderSpec, recipe: Any) -> str | None:
+        """Return why the combination makes no sense, or None; must not import torch."""
+
+    def stochastic(self, recipe: Any) -> bool:
+        """Tell whether runs differ between seeds; if not, one seed is run."""
+
+    def headline(self, recipe: Any) -> str:
+        """Return the id of the metric shown first."""
+
+    def run(
+        self, handle: EncoderHandle, dataset: Dataset, recipe: Any, context: RunContext
+    ) -> Iterator[Outcome]:
+        """Train and predict; yield one outcome a variant."""
+
+    def score(
+        self, predictions: Mapping[str, np.ndarray[Any, Any]], split: str = "test"
+    ) -> Sequence[Metric]:
+        """Compute every metric from stored predictions, without torch."""
+
+    def draw(
+        self, dataset: Dataset, predictions: Mapping[str, np.ndarray[Any, Any]], title: str
+    ) -> bytes | None:
+        """Return a PNG picture of the predictions, or None if there is nothing to show."""
+
+
+# --------------------------------------------------------------------------------------
+# Published numbers
+# --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedValue:
+    """One printed cell of a paper, with the identity of what it measures.
+
+    `metric` is one of our metric ids, or empty when the printed number cannot be told apart;
+    `value` and `sd` are on the printed scale (percent). `recipe` names the recipes that follow
+    the same protocol. `reason` says why a cell is not comparable, if it is not.
+    """
+
+    source: str  # "OmniRad, Table 9"
+    encoder: str
+    task: str
+    dataset: str
+    metric: str
+    printed_metric: str
+    value: float
+    sd: float | None = None
+    tuning: str = ""
+    variant: str = ""
+    recipes: tuple[str, ...] = ("paper",)
+    reason: str = ""

@@ -1,0 +1,97 @@
+"""Samples to batches: decode and resize once, then serve images in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omnibench.errors import IntegrityError
+from omnibench.interfaces import Progress, Silent, Split
+
+
+def resized_images(
+    split: Split, size: int, *, antialias: bool, progress: Progress | None = None
+) -> Tensor:
+    """Decode every image of a split and squash it to a square.
+
+    Args:
+        split: Source; grey images stay on one channel, which saves two thirds of the memory.
+        size: Target side in pixels.
+        antialias: Low-pass before shrinking (torchvision) or not (OpenCV linear).
+        progress: Told about each image.
+
+    Returns:
+        [N, C, size, size] with C = 1 if every image is grey, else 3; uint8 where the source is
+        uint8 (rounded after resizing, as image libraries do), else float32 in [0, 1].
+    """
+    progress = progress or Silent()
+    progress.start("reading images", len(split))
+    out: Tensor | None = None
+    for index in range(len(split)):
+        image = _square(split.image(index), size, antialias)
+        if out is None:
+            out = torch.empty((len(split), *image.shape), dtype=image.dtype)
+        if image.dtype != out.dtype:
+            out, image = _as_float(out), _as_float(image)
+        if image.shape[0] > out.shape[1]:
+            out = out.expand(-1, 3, -1, -1).clone()
+        out[index] = image
+        progress.advance()
+    if out is None:
+        raise IntegrityError("a split without images cannot be read")
+    return out
+
+
+def _square(image: np.ndarray[Any, Any], size: int, antialias: bool) -> Tensor:
+    """Return [C, size, size] of an image [H, W] or [H, W, 3]."""
+    array = np.ascontiguousarray(image)
+    tensor = torch.from_numpy(array)
+    tensor = tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
+    if tensor.shape[-2:] == (size, size):
+        return tensor
+    batch = tensor[None].contiguous()
+    return F.interpolate(
+        batch, size=(size, size), mode="bilinear", align_corners=False, antialias=antialias
+    )[0]
+
+
+def _as_float(x: Tensor) -> Tensor:
+    return x.float() / 255 if x.dtype == torch.uint8 else x
+
+
+def resized_masks(split: Split, size: int) -> Tensor:
+    """Return the masks of a split as uint8 [N, size, size], nearest neighbour."""
+    masks = torch.empty((len(split), size, size), dtype=torch.uint8)
+    for index in range(len(split)):
+        mask = torch.from_numpy(np.ascontiguousarray(split.target(index)))
+        masks[index] = F.interpolate(mask[None, None], size=(size, size), mode="nearest")[0, 0]
+    return masks
+
+
+def labels(split: Split) -> Tensor:
+    """Return the labels of a split as int64 [N]."""
+    return torch.tensor([int(split.target(i)) for i in range(len(split))], dtype=torch.int64)
+
+
+def as_images(batch: Tensor, device: torch.device | str) -> Tensor:
+    """Move [B, C, H, W] (uint8, or float in [0, 1]) to `device` as float RGB in [0, 1]."""
+    if torch.device(device).type == "cuda":
+        batch = batch.pin_memory()
+    batch = batch.to(device, non_blocking=True)
+    images = _as_float(batch)
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+
+def index_batches(
+    count: int, batch_size: int, generator: torch.Generator | None = None
+) -> Iterator[Tensor]:
+    """Yield index tensors in order, or shuffled by `generator`; the last may be smaller."""
+    order = (
+        torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
+    )
+    yield from order.split(batch_size)

@@ -1,0 +1,1 @@
+"""Metrics with identity, computed from stored predictions with numpy."""

@@ -1,0 +1,77 @@
+"""`--set field=value`, checked against a recipe's dataclass fields before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from omnibench.errors import UsageError, suggestion
+
+
+def override(recipe: Any, settings: Mapping[str, str]) -> Any:
+    """Return a copy of a frozen dataclass with fields replaced by parsed texts.
+
+    Raises:
+        UsageError: For a field the recipe does not have, or a value of another type.
+    """
+    hints = typing.get_type_hints(type(recipe))
+    changes = {}
+    for name, text in settings.items():
+        if name not in hints:
+            raise UsageError(
+                f"the recipe has no field {name!r}.{suggestion(name, hints)} "
+                f"It has: {', '.join(sorted(hints))}"
+            )
+        changes[name] = _parse(name, text, hints[name])
+    return dataclasses.replace(recipe, **changes)
+
+
+def as_document(recipe: Any) -> dict[str, str]:
+    """Return every field as a decimal or plain string, the form that is hashed and stored."""
+    return {
+        name: json.dumps(value) if isinstance(value, tuple | list | dict) else str(value)
+        for name, value in dataclasses.asdict(recipe).items()
+    }
+
+
+def digest(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a document of strings and integers as canonical JSON."""
+    text = json.dumps(
+        document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _parse(name: str, text: str, hint: Any) -> Any:
+    """Parse a command-line text as the annotated type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if text.lower() == "none" and type(None) in arguments:
+            return None
+        hint = next(a for a in arguments if a is not type(None))
+        return _parse(name, text, hint)
+    if origin is typing.Literal:
+        if text in arguments:
+            return text
+        raise UsageError(
+            f"--set {name}={text}: {name} is one of {', '.join(map(str, arguments))}."
+            f"{suggestion(text, map(str, arguments))}"
+        )
+    if origin is tuple:
+        parts = [part for part in text.strip("()[] ").split(",") if part.strip()]
+        if arguments[-1] is not Ellipsis and len(parts) != len(arguments):
+            raise UsageError(f"--set {name}={text}: {name} takes {len(arguments)} values")
+        return tuple(_parse(name, part.strip(), arguments[0]) for part in parts)
+    if hint is bool:
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise UsageError(f"--set {name}={text}: {name} is true or false")
+    try:
+        return hint(text)
+    except ValueError:
+        raise UsageError(f"--set {name}={text}: {name} takes {hint.__name__}") from None

@@ -1,0 +1,1 @@
+"""Records in, statements out: statistics, tables and pages. Never imports torch."""

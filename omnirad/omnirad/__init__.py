@@ -1,0 +1,1 @@
+"""The OmniRad encoder and its pretraining recipe, usable without the benchmark."""

@@ -1,0 +1,1 @@
+"""The paper's cast as plugins: encoders, tasks, datasets and published numbers."""

@@ -1,0 +1,3 @@
+"""The built-in datasets."""
+
+from __future__ import annotations

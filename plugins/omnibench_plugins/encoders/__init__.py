@@ -1,0 +1,3 @@
+"""The built-in encoders."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The built-in tasks."""
+
+from __future__ import annotations
