@@ -1,0 +1,107 @@
+"""What must be known to repeat a run: versions, device, code, and what it cost."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "torch",
+    "torchvision",
+    "timm",
+    "open_clip_torch",
+    "transformers",
+    "peft",
+    "scikit-learn",
+    "omnibench",
+)
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Return versions, device and threads of this process; torch must be imported already."""
+    import torch
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    cuda = device.startswith("cuda")
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": versions,
+        "packages_sha256": _digest(sorted(f"{k}=={v}" for k, v in versions.items())),
+        "cuda": torch.version.cuda if cuda else None,
+        "gpu": torch.cuda.get_device_name(device) if cuda else None,
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def code(modules: Iterable[str]) -> dict[str, Any]:
+    """Return commit, dirty flag and a digest of the source that can change a number.
+
+    Args:
+        modules: Names of the task's and the encoder's modules; every Python file in their
+            folders counts, with the harness files that numbers pass through.
+    """
+    here = Path(__file__).parent
+    files = {
+        *(here / f"{name}.py" for name in ("encoder", "handle", "loading", "seeding", "training")),
+        *(here / "metrics").glob("*.py"),
+    }
+    for name in modules:
+        source = getattr(sys.modules.get(name), "__file__", None)
+        if source:
+            files |= set(Path(source).parent.glob("*.py"))
+    return {
+        "git_commit": _git(here, "rev-parse", "HEAD"),
+        "dirty": bool(_git(here, "status", "--porcelain", "--untracked-files=no")),
+        "semantic_sha256": _digest(
+            hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files)
+        ),
+    }
+
+
+def peak_memory(device: str) -> int:
+    """Return the peak memory in bytes: of the accelerator, or resident of this process so far."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """Ask git about the folder that this code runs from; empty outside a checkout."""
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            env=environment,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()

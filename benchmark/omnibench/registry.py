@@ -1,0 +1,285 @@
+"""Finds plugins, gathers their offers, remembers origins, sets the broken aside.
+
+Our own loop over entry points: one plugin that cannot be loaded never stops the others, and
+two offers of one name are an error at look-up that names both. Nobody wins by order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import pluggy
+
+from omnibench import hookspecs
+from omnibench.errors import OmnibenchError, PluginError, SetupError, UsageError, suggestion
+from omnibench.interfaces import (
+    DatasetPrefix,
+    DatasetSpec,
+    EncoderPrefix,
+    EncoderSpec,
+    PublishedValue,
+    Task,
+    check_name,
+)
+
+if TYPE_CHECKING:
+    import click
+
+GROUP = "omnibench"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A loaded plugin: who ships it, under which entry point."""
+
+    distribution: str
+    version: str
+    entry_point: str
+    module: Any
+    imports_torch: bool = False
+
+    @property
+    def name(self) -> str:
+        """`distribution:entry_point`, unique among loaded plugins."""
+        return f"{self.distribution}:{self.entry_point}"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin that was set aside, and why."""
+
+    name: str
+    error: str
+    trace: str
+
+
+@dataclass(frozen=True)
+class Offer(Generic[T]):
+    """A card with its origin."""
+
+    card: T
+    plugin: Plugin
+
+
+class Registry:
+    """Everything that plugins offer.
+
+    Use `Registry.discover()` for users (all installed plugins) and `Registry.of(...)` in
+    tests (the given modules only).
+    """
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self.plugins: list[Plugin] = []
+        self.broken: list[Broken] = []
+        self.encoders: list[Offer[EncoderSpec]] = []
+        self.encoder_prefixes: list[Offer[EncoderPrefix]] = []
+        self.tasks: list[Offer[Task]] = []
+        self.datasets: list[Offer[DatasetSpec]] = []
+        self.dataset_prefixes: list[Offer[DatasetPrefix]] = []
+
+    @classmethod
+    def discover(cls, files: Iterable[Path] = ()) -> Registry:
+        """Load every installed plugin, then plugins given as Python files."""
+        registry = cls()
+        for entry in sorted(
+            importlib.metadata.entry_points(group=GROUP),
+            key=lambda e: (e.dist.name if e.dist else "", e.name),
+        ):
+            distribution = entry.dist.name if entry.dist else "unknown"
+            version = entry.dist.version if entry.dist else ""
+            registry._add(distribution, version, entry.name, entry.load)
+        for path in files:
+            registry.add_file(path)
+        return registry
+
+    @classmethod
+    def of(cls, *modules: ModuleType | object, distribution: str = "omnibench") -> Registry:
+        """Make a registry of the given plugin modules or objects only."""
+        registry = cls()
+        for number, module in enumerate(modules):
+            name = getattr(module, "__name__", f"plugin{number}").rpartition(".")[2]
+            registry._add(distribution, "0", name, lambda module=module: module)
+        return registry
+
+    def add_file(self, path: Path) -> None:
+        """Load a plugin from a Python file, without packaging (`--plugin FILE`)."""
+        if not path.is_file():
+            raise SetupError(f"--plugin {path}: there is no such file")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        before = len(self.broken)
+        self._add("file", digest, path.stem, lambda: _import_file(path, digest))
+        if len(self.broken) > before:
+            raise PluginError(f"--plugin {path}: {self.broken[-1].error}")
+
+    # -- look-up ---------------------------------------------------------------------
+
+    def encoder(self, name: str) -> Offer[EncoderSpec]:
+        """Return the card for a name, `distribution/name`, or a reference such as `timm:…`."""
+        prefix, colon, rest = name.partition(":")
+        if colon:
+            offer = self._pick("encoder prefix", prefix, self.encoder_prefixes, _prefix_of)
+            return Offer(offer.card.make(rest), offer.plugin)
+        return self._pick("encoder", name, self.encoders, _name_of)
+
+    def task(self, name: str) -> Offer[Task]:
+        """Return the task of that name."""
+        return self._pick("task", name, self.tasks, _name_of)
+
+    def dataset(self, name: str) -> Offer[DatasetSpec]:
+        """Return the card for a name, `distribution/name`, or a reference such as `folder:…`."""
+        prefix, colon, rest = name.partition(":")
+        if colon:
+            offer = self._pick("dataset prefix", prefix, self.dataset_prefixes, _prefix_of)
+            return Offer(offer.card.make(rest), offer.plugin)
+        return self._pick("dataset", name, self.datasets, _name_of)
+
+    def published(self) -> list[PublishedValue]:
+        """Return the published numbers of all plugins."""
+        values: list[PublishedValue] = []
+        for plugin in list(self.plugins):
+            try:
+                values += self._call(plugin, "omnibench_published")
+            except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
+                self._set_aside(plugin.name, error)
+        return values
+
+    def add_commands(self, cli: click.Group) -> None:
+        """Let plugins add their commands to the command line."""
+        for plugin in list(self.plugins):
+            try:
+                self._call(plugin, "omnibench_commands", cli)
+            except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
+                self._set_aside(plugin.name, error)
+
+    # -- loading ---------------------------------------------------------------------
+
+    def _add(
+        self, distribution: str, version: str, entry_point: str, load: Callable[[], Any]
+    ) -> None:
+        """Load one plugin and take its offers, or set it aside whole."""
+        name = f"{distribution}:{entry_point}"
+        try:
+            had_torch = "torch" in sys.modules
+            module = load()
+            imports_torch = not had_torch and "torch" in sys.modules
+            plugin = Plugin(distribution, version, entry_point, module, imports_torch)
+            self._register(plugin)
+            offers = self._gather(plugin)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's import may raise
+            self._manager.unregister(name=name) if self._manager.has_plugin(name) else None
+            self._set_aside(name, error)
+            return
+        self.plugins.append(plugin)
+        for shelf, new in offers:
+            shelf.extend(new)
+
+    def _register(self, plugin: Plugin) -> None:
+        self._manager.register(plugin.module, name=plugin.name)
+        for caller in self._manager.get_hookcallers(plugin.module) or ():
+            if not caller.has_spec():
+                known = [n for n in vars(hookspecs) if n.startswith("omnibench_")]
+                raise PluginError(f"unknown hook {caller.name!r}.{suggestion(caller.name, known)}")
+
+    def _gather(self, plugin: Plugin) -> list[tuple[list[Any], list[Offer[Any]]]]:
+        """Call the card hooks of one plugin and check what comes back."""
+        shelves: Sequence[tuple[str, dict[type, list[Any]]]] = (
+            (
+                "omnibench_encoders",
+                {EncoderSpec: self.encoders, EncoderPrefix: self.encoder_prefixes},
+            ),
+            ("omnibench_tasks", {Task: self.tasks}),
+            (
+                "omnibench_datasets",
+                {DatasetSpec: self.datasets, DatasetPrefix: self.dataset_prefixes},
+            ),
+        )
+        gathered = []
+        for hook, kinds in shelves:
+            for card in self._call(plugin, hook):
+                shelf = next((s for kind, s in kinds.items() if isinstance(card, kind)), None)
+                if shelf is None:
+                    wanted = " or ".join(f"{kind.__name__}" for kind in kinds)
+                    raise PluginError(f"{hook} returned {type(card).__name__}, not {wanted}")
+                check_name(_any_name(card), hook.removeprefix("omnibench_").rstrip("s"))
+                gathered.append((shelf, [Offer(card, plugin)]))
+        return gathered
+
+    def _call(self, plugin: Plugin, hook: str, *arguments: Any) -> list[Any]:
+        """Call one hook of one plugin, so that what it returns can be attributed."""
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            if implementation.plugin is plugin.module:
+                result = implementation.function(*arguments[: len(implementation.argnames)])
+                return list(result) if result is not None else []
+        return []
+
+    def _set_aside(self, name: str, error: BaseException) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if isinstance(error, OmnibenchError):
+            text = str(error)
+        self.broken.append(Broken(name, text, traceback.format_exc()))
+
+    def _pick(
+        self, what: str, name: str, offers: Sequence[Offer[T]], key: Callable[[T], str]
+    ) -> Offer[T]:
+        """Return the only offer of a name, or raise with the nearest names."""
+        distribution, slash, short = name.rpartition("/")
+        found = [
+            offer
+            for offer in offers
+            if key(offer.card) == short and (not slash or offer.plugin.distribution == distribution)
+        ]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            origins = sorted({offer.plugin.distribution for offer in found})
+            if len(origins) == 1:
+                raise UsageError(f"{what} {name!r} is offered twice by {origins[0]}; remove one")
+            raise UsageError(
+                f"{what} {name!r} is offered by {' and by '.join(origins)}. "
+                f"Name one in full, e.g. {origins[0]}/{short}."
+            )
+        known = sorted({key(offer.card) for offer in offers})
+        plural = "datasets" if what.startswith("dataset") else what.split()[0] + "s"
+        message = (
+            f"there is no {what} {name!r}.{suggestion(short, known)} "
+            f"`omnibench list {plural}` shows all."
+        )
+        raise UsageError("\n".join([message, *self.not_loaded()]))
+
+    def not_loaded(self) -> list[str]:
+        """Return a line for each plugin that was set aside."""
+        return [f"not loaded: {broken.name}: {broken.error}" for broken in self.broken]
+
+
+def _name_of(card: Any) -> str:
+    return str(card.name)
+
+
+def _prefix_of(card: Any) -> str:
+    return str(card.prefix)
+
+
+def _any_name(card: Any) -> str:
+    return _prefix_of(card) if hasattr(card, "prefix") else _name_of(card)
+
+
+def _import_file(path: Path, digest: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"omnibench_file_{digest}", path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

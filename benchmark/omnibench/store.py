@@ -1,0 +1,150 @@
+"""Records on disk: content-addressed, first writer wins, nothing is ever overwritten.
+
+    <results>/runs/ab/<run_id>/<record_sha256>.json
+    <results>/runs/ab/<run_id>/<predictions_sha256>.npz
+    <results>/pictures/<run_id>.png
+
+Every file is written beside its place, flushed to the disk and then linked to its name, so
+that a name either does not exist or names a whole file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from omnibench.errors import IntegrityError, SetupError
+from omnibench.records import Arrays, RunRecord, describe_predictions, pack, parse, unpack
+
+
+class Store:
+    """The records below one results folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def require_writable(self) -> None:
+        """Create the folder and prove that it can be written to, before time is spent."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.root, prefix=".probe-"):
+                pass
+        except OSError as error:
+            raise SetupError(
+                f"the results folder {self.root} cannot be written to ({error.strerror}); "
+                "choose another with --results DIR"
+            ) from None
+
+    def folder(self, run_id: str) -> Path:
+        """Return the folder of one run."""
+        return self.root / "runs" / run_id[:2] / run_id
+
+    def save(self, record: RunRecord, arrays: Arrays) -> Path:
+        """Write predictions, then the record that names them; return the record's path.
+
+        `record.predictions` must come from `prepare(arrays)`.
+        """
+        folder = self.folder(record.run_id)
+        if record.predictions is not None:
+            data = pack(arrays)
+            _write_once(folder / f"{record.predictions['sha256']}.npz", data)
+        path = folder / f"{record.record_sha256}.json"
+        _write_once(path, record.to_json().encode())
+        return path
+
+    @staticmethod
+    def prepare(arrays: Arrays) -> dict[str, object]:
+        """Return the description of arrays that a record carries."""
+        return describe_predictions(pack(arrays), arrays)
+
+    def save_picture(self, run_id: str, png: bytes) -> Path:
+        """Write the picture of a run; a picture can be drawn anew, so it may be replaced."""
+        path = self.root / "pictures" / f"{run_id}.png"
+        with _temporary(path, png) as temporary:
+            temporary.replace(path)
+        return path
+
+    def find(self, run_id: str) -> tuple[RunRecord, Path] | None:
+        """Return the complete record of a run, read and verified, or None.
+
+        Of several, the earliest wins; a damaged record is an error, never silently redone.
+        """
+        found = []
+        for path in sorted(self.folder(run_id).glob("*.json")):
+            record = self.read(path)
+            if record.status == "complete":
+                found.append((str(record.timing.get("ended", "")), path, record))
+        if not found:
+            return None
+        _, path, record = min(found, key=lambda item: item[:2])
+        self.predictions(record)
+        return record, path
+
+    def read(self, path: Path) -> RunRecord:
+        """Read one record; its name and folder must agree with its content."""
+        try:
+            record = parse(path.read_bytes(), str(path))
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"{error}. Move the file away; the same command then makes it anew."
+            ) from None
+        if path.stem != record.record_sha256 or path.parent.name != record.run_id:
+            raise IntegrityError(f"{path}: the file's name does not belong to its content")
+        return record
+
+    def predictions(self, record: RunRecord) -> Arrays:
+        """Read and verify the predictions of a complete record."""
+        described = record.predictions or {}
+        path = self.folder(record.run_id) / f"{described.get('sha256')}.npz"
+        try:
+            data = path.read_bytes()
+        except OSError:
+            raise IntegrityError(
+                f"{path}: the predictions of a complete record are missing. Move its .json away; "
+                "the same command then makes it anew."
+            ) from None
+        return unpack(data, described, str(path))
+
+    def paths(self) -> Iterator[Path]:
+        """Yield the path of every record, in a fixed order."""
+        yield from sorted((self.root / "runs").glob("??/*/*.json"))
+
+
+def _write_once(path: Path, data: bytes) -> None:
+    """Give `data` a name that nobody has; an existing file of that name is left alone."""
+    with _temporary(path, data) as temporary, contextlib.suppress(FileExistsError):
+        os.link(temporary, path)
+        _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, data: bytes) -> Iterator[Path]:
+    """Write `data` beside `path`, flushed to the disk; remove it in the end."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{os.getpid()}-")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"{path} could not be written ({error.strerror or error}); {len(data)} bytes are "
+            "needed. Finished records are untouched."
+        ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

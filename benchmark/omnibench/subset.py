@@ -1,0 +1,88 @@
+"""A smaller view of a dataset, the same for every encoder: `--limit` and quick recipes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from omnibench.interfaces import SPLITS, Dataset, DatasetKind, Split
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class _SubsetSplit:
+    """The samples of a split at the given ascending positions."""
+
+    split: Split
+    positions: np.ndarray[Any, Any]
+
+    @property
+    def ids(self) -> np.ndarray[Any, Any]:
+        return self.split.ids[self.positions]
+
+    @property
+    def groups(self) -> np.ndarray[Any, Any] | None:
+        groups = self.split.groups
+        return None if groups is None else groups[self.positions]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def image(self, index: int) -> np.ndarray[Any, Any]:
+        return self.split.image(int(self.positions[index]))
+
+    def target(self, index: int) -> Any:
+        return self.split.target(int(self.positions[index]))
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A dataset with at most `limits` samples in train, val and test.
+
+    The draw depends on dataset name, split and limit alone, so that encoders share it.
+    """
+
+    dataset: Dataset
+    limits: tuple[int, int, int]
+
+    @property
+    def name(self) -> str:
+        """Name of the whole dataset; the record carries the limits."""
+        return self.dataset.name
+
+    @property
+    def kind(self) -> DatasetKind:
+        """Kind of the whole dataset."""
+        return self.dataset.kind
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes of the whole dataset."""
+        return self.dataset.classes
+
+    @property
+    def digest(self) -> str:
+        """Digest of the whole dataset."""
+        return self.dataset.digest
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Facts of the whole dataset and the limits."""
+        return {**self.dataset.facts, "subset": "/".join(map(str, self.limits))}
+
+    def split(self, name: str) -> Split:
+        """Return at most the allowed number of samples, drawn once and for all."""
+        import numpy as np
+
+        split = self.dataset.split(name)
+        limit = self.limits[SPLITS.index(name)]
+        if len(split) <= limit:
+            return split
+        key = hashlib.sha256(f"{self.name}\x1f{name}\x1f{limit}".encode()).digest()
+        draw = np.random.Generator(np.random.PCG64(int.from_bytes(key[:8])))
+        positions = np.sort(draw.choice(len(split), size=limit, replace=False))
+        return _SubsetSplit(split, positions)
