@@ -189,6 +189,7 @@ class DatasetSpec:
         multi_label: Targets hold several labels at once.
         embedded: Needs no download.
         options: Names of extra `--set` options that `open` understands.
+        views: Cards of the same images with other targets; used by tasks that refuse this card.
     """
 
     name: str
@@ -206,6 +207,7 @@ class DatasetSpec:
     citation: str = ""
     embedded: bool = False
     options: tuple[str, ...] = ()
+    views: tuple[DatasetSpec, ...] = ()  # the same images with other targets, for other tasks
     notes: str = ""
 
 
@@ -327,8 +329,9 @@ class Task(Protocol):
     def recipe(self, name: str, tuning: str | None = None) -> Any:
         """Return the named recipe, a frozen dataclass instance (see `omnibench.recipe`).
 
-        Every recipe has the fields `normalization` and `pool`, and may have `source_size`
-        (pixels), `image_size` (pixels), `tuning` and `max_images` (train, val, test).
+        Every recipe has the fields `normalization`, `pool` and `seeds` (their number), and may
+        have `source_size` and `image_size` (pixels), `tuning` and `max_images` (images in
+        train, val and test).
         """
 
     def accepts(self, dataset: DatasetSpec, encoder: EncoderSpec, recipe: Any) -> str | None:
@@ -336,6 +339,9 @@ class Task(Protocol):
 
     def stochastic(self, recipe: Any) -> bool:
         """Tell whether runs differ between seeds; if not, one seed is run."""
+
+    def variants(self, recipe: Any) -> tuple[str, ...]:
+        """Return the variants that `run` will yield; `("",)` for tasks with one outcome."""
 
     def headline(self, recipe: Any) -> str:
         """Return the id of the metric shown first."""

@@ -91,7 +91,5 @@ def index_batches(
     count: int, batch_size: int, generator: torch.Generator | None = None
 ) -> Iterator[Tensor]:
     """Yield index tensors in order, or shuffled by `generator`; the last may be smaller."""
-    order = (
-        torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
-    )
+    order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
     yield from order.split(batch_size)

@@ -3,6 +3,7 @@
     <results>/runs/ab/<run_id>/<record_sha256>.json
     <results>/runs/ab/<run_id>/<predictions_sha256>.npz
     <results>/pictures/<run_id>.png
+    <results>/weights/<run_id>.safetensors          (--keep-weights)
 
 Every file is written beside its place, flushed to the disk and then linked to its name, so
 that a name either does not exist or names a whole file.
@@ -11,13 +12,18 @@ that a name either does not exist or names a whole file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from omnibench.errors import IntegrityError, SetupError
 from omnibench.records import Arrays, RunRecord, describe_predictions, pack, parse, unpack
+
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
 
 class Store:
@@ -65,6 +71,14 @@ class Store:
         path = self.root / "pictures" / f"{run_id}.png"
         with _temporary(path, png) as temporary:
             temporary.replace(path)
+        return path
+
+    def save_weights(self, run_id: str, arrays: Arrays) -> Path:
+        """Write what a run trained, as safetensors (`--keep-weights`)."""
+        from safetensors.numpy import save
+
+        path = self.root / "weights" / f"{run_id}.safetensors"
+        _write_once(path, save(dict(arrays)))
         return path
 
     def find(self, run_id: str) -> tuple[RunRecord, Path] | None:
@@ -115,8 +129,15 @@ class Store:
 
 def _write_once(path: Path, data: bytes) -> None:
     """Give `data` a name that nobody has; an existing file of that name is left alone."""
-    with _temporary(path, data) as temporary, contextlib.suppress(FileExistsError):
-        os.link(temporary, path)
+    with _temporary(path, data) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            temporary.rename(path)  # names are digests: who else wrote it wrote the same
         _sync_folder(path.parent)
 
 
@@ -125,8 +146,8 @@ def _temporary(path: Path, data: bytes) -> Iterator[Path]:
     """Write `data` beside `path`, flushed to the disk; remove it in the end."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{os.getpid()}-")
-        temporary = Path(name)
+        temporary = path.parent / f".{os.getpid()}-{uuid.uuid4().hex}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)

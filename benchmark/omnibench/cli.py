@@ -1,0 +1,284 @@
+"""The command line: names in, results out, no logic. Importing it never imports torch."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from omnibench import console
+from omnibench.errors import INTERRUPTED, OmnibenchError, UsageError
+
+if TYPE_CHECKING:
+    from omnibench.registry import Registry
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@functools.cache
+def _registry(files: tuple[Path, ...] = ()) -> Registry:
+    from omnibench.registry import Registry
+
+    return Registry.discover(files)
+
+
+class PluginGroup(click.Group):
+    """Built-in commands first; plugins are asked for theirs only when it matters."""
+
+    @functools.cached_property
+    def _with_plugins(self) -> dict[str, click.Command]:
+        added = click.Group()
+        _registry().add_commands(added)
+        return {name: added.commands[name] for name in added.commands if name not in self.commands}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of built-in and plugin commands."""
+        return sorted({*self.commands, *self._with_plugins})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; a built-in name needs no plugin."""
+        return self.commands.get(cmd_name) or self._with_plugins.get(cmd_name)
+
+
+@click.group(
+    cls=PluginGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: omnibench run --encoder omnirad-base --task seg --dataset promise12",
+)
+@click.version_option(package_name="omnibench")
+@click.option("--traceback", is_flag=True, help="Show where an error arose")
+@click.pass_context
+def cli(ctx: click.Context, traceback: bool) -> None:
+    """Benchmark radiology foundation encoders."""
+    ctx.obj = {"traceback": traceback}
+
+
+def _plugin_option(command: F) -> F:
+    return click.option(
+        "--plugin",
+        "plugins",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A Python file that is a plugin, without packaging; repeatable",
+    )(command)
+
+
+def _user_cache() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("omnibench"))
+
+
+def _complete(kind: str) -> Callable[..., list[str]]:
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        offers = getattr(_registry(), kind)
+        return sorted(o.card.name for o in offers if o.card.name.startswith(incomplete))
+
+    return complete
+
+
+@cli.command(epilog="Every field of a recipe can be changed with --set, e.g. --set lr=3e-4")
+@click.option(
+    "--encoder",
+    "encoders",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    shell_complete=_complete("encoders"),
+    help="Encoder name, or timm:ID, open_clip:ARCH/TAG, hf:REPO; repeatable",
+)
+@click.option(
+    "--task", required=True, metavar="NAME", shell_complete=_complete("tasks"), help="Task name"
+)
+@click.option(
+    "--dataset",
+    "datasets",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    shell_complete=_complete("datasets"),
+    help="Dataset name, or folder:PATH; repeatable",
+)
+@click.option("--recipe", metavar="NAME", help="Named settings; the task's first by default")
+@click.option("--tuning", metavar="NAME", help="What is trained: full, head, lora-r8, lora-r16")
+@click.option(
+    "--set", "settings", multiple=True, metavar="K=V", help="Change one field; repeatable"
+)
+@click.option("--seeds", type=click.IntRange(1, 1000), help="Run seeds 0 to N-1")
+@click.option(
+    "--seed", "seed", multiple=True, type=click.IntRange(0), help="Run this seed; repeatable"
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="Load the encoder from this file")
+@click.option("--random-weights", is_flag=True, help="Draw the encoder's weights at random")
+@click.option("--label", metavar="NAME", help="How tables name the encoder with --weights")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Where datasets lie")
+@click.option("--allow-unverified-data", is_flag=True, help="Accept files of another digest")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), help="Where records go"
+)
+@click.option("--cache", type=click.Path(path_type=Path), help="Where locks of downloads lie")
+@click.option("--offline", is_flag=True, help="Never touch the network")
+@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
+@click.option("--limit", type=int, metavar="N", help="At most N images a split; marks the record")
+@click.option("--keep-weights", is_flag=True, help="Store what was trained beside the records")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables")
+@_plugin_option
+def run(**options: Any) -> None:
+    """Run an encoder on a task and a dataset, over several seeds."""
+    from omnibench.harness import execute
+    from omnibench.planning import plan
+    from omnibench.store import Store
+
+    as_json = options.pop("as_json")
+    device, precision = options.pop("device"), options.pop("precision")
+    registry = _registry(tuple(options.pop("plugins")))
+    request = _request(**options)
+    signal.signal(signal.SIGTERM, _terminate)
+    finished: list[Any] = []
+    with console.progress() as progress:
+        cells = plan(request, registry, progress)
+        store = Store(request.results)
+        total = sum(len(cell.seeds) for cell in cells)
+        try:
+            for item in execute(
+                cells, store, device=device, precision=precision, progress=progress
+            ):
+                finished.append(item)
+        except KeyboardInterrupt:
+            _say_interrupted(finished, total)
+            raise
+    summaries = _summaries(cells, finished, registry)
+    _report(summaries, request.results, as_json)
+    if any(summary.failed for summary in summaries):
+        raise SystemExit(1)
+
+
+def _say_interrupted(finished: Sequence[Any], total: int) -> None:
+    done = sum(record.status == "complete" for _, record, _ in finished)
+    console.error(
+        f"interrupted; {done} of {total} runs are on disk. Repeat the command for the rest."
+    )
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _request(**options: Any) -> Any:
+    from omnibench.planning import RunRequest
+
+    seeds, seed = options.pop("seeds"), options.pop("seed")
+    if seeds is not None and seed:
+        raise UsageError("--seeds N and --seed K exclude each other")
+    settings = {}
+    for text in options.pop("settings"):
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: write --set field=value")
+        settings[name.strip()] = value.strip()
+    cache = options.pop("cache") or _user_cache()
+    root = options.pop("data_root") or os.environ.get("OMNIBENCH_DATA") or cache / "data"
+    return RunRequest(
+        **options,
+        settings=settings,
+        seeds=tuple(dict.fromkeys(seed)) or (tuple(range(seeds)) if seeds else None),
+        cache=cache,
+        data_root=Path(root),
+    )
+
+
+def _summaries(cells: Sequence[Any], finished: Sequence[Any], registry: Registry) -> list[Any]:
+    """Group records by cell and variant, in the order of the request."""
+    from omnibench.summary import summarise
+
+    published = registry.published()
+    summaries = []
+    for cell in cells:
+        mine = [(record, str(path)) for c, record, path in finished if c is cell]
+        variants = dict.fromkeys(record.identity["task"]["variant"] for record, _ in mine)
+        for variant in variants:
+            chosen = [i for i in mine if i[0].identity["task"]["variant"] == variant]
+            headline = cell.task.card.headline(cell.recipe)
+            summaries.append(summarise(chosen, published, headline))
+    return summaries
+
+
+def _report(summaries: Sequence[Any], results: Path, as_json: bool) -> None:
+    from omnibench.summary import as_json as summary_json
+
+    if as_json:
+        click.echo(json.dumps([summary_json(s) for s in summaries], indent=1, allow_nan=False))
+        return
+    for summary in summaries:
+        console.print_summary(summary)
+    pictures = sorted((results / "pictures").glob("*.png"), key=lambda p: p.stat().st_mtime)
+    if pictures:
+        console.print_lines([f"pictures: {results / 'pictures'} (newest: {pictures[-1].name})"])
+
+
+@cli.command("list")
+@click.argument(
+    "what", type=click.Choice(["encoders", "tasks", "datasets", "plugins"]), required=False
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables")
+@_plugin_option
+def list_(what: str | None, as_json: bool, plugins: tuple[Path, ...]) -> None:
+    """List encoders, tasks, datasets or plugins."""
+    from omnibench import listing
+
+    registry = _registry(tuple(plugins))
+    shown = [what] if what else ["encoders", "tasks", "datasets", "plugins"]
+    tables = {name: listing.TABLES[name](registry) for name in shown}
+    if as_json:
+        click.echo(json.dumps(tables, indent=1))
+        return
+    for name, rows in tables.items():
+        columns = list(rows[0]) if rows else [name]
+        console.print_table(columns, [list(row.values()) for row in rows], title=name)
+    console.print_lines(registry.not_loaded())
+
+
+@cli.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables")
+@_plugin_option
+def score(results: Path, as_json: bool, plugins: tuple[Path, ...]) -> None:
+    """Recompute every metric of RESULTS from stored predictions."""
+    from omnibench.rescoring import rescore
+
+    lines = rescore(results, _registry(tuple(plugins)))
+    if as_json:
+        click.echo(json.dumps([line.as_json() for line in lines], indent=1, allow_nan=False))
+    else:
+        rows = [(line.cell, line.seed, line.verdict) for line in lines]
+        console.print_table(("record", "seed", "recomputed from predictions"), rows)
+    worst = max((line.exit_code for line in lines), default=0)
+    if worst:
+        raise SystemExit(worst)
+
+
+def main() -> None:
+    """Run the command line; errors of users get one message and an exit code."""
+    console.setup_logging()
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(problem.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    except OmnibenchError as problem:
+        if "--traceback" in sys.argv:
+            raise
+        console.error(str(problem))
+        sys.exit(problem.exit_code)

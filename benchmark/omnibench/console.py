@@ -1,0 +1,176 @@
+"""The only file that draws on a terminal: progress and log to stderr, tables to stdout."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from omnibench.interfaces import Progress
+
+if TYPE_CHECKING:
+    from omnibench.summary import CellSummary, MetricRow
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: object) -> str:
+    """Return text without control and bidirectional characters, which could forge output."""
+    return CONTROL.sub("", str(text))
+
+
+def error(message: str) -> None:
+    """Print an error message to stderr."""
+    print(f"error: {plain(message)}", file=sys.stderr)
+
+
+def setup_logging() -> None:
+    """Send the log to stderr, one line a message."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("omnibench").setLevel(logging.INFO)
+    logging.getLogger("omnibench_plugins").setLevel(logging.INFO)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Yield bars with time left on a terminal, or a line now and then in a log file."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as RichProgress
+
+    with RichProgress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bars:
+        yield _Bars(bars)
+
+
+class _Bars:
+    """One rich bar at a time, replaced when a new stretch begins."""
+
+    def __init__(self, bars: RichProgress) -> None:  # type: ignore[name-defined]  # noqa: F821
+        self._bars = bars
+        self._task = bars.add_task("", total=None, visible=False, note="")
+
+    def start(self, label: str, total: int) -> None:
+        self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(plain(label), total=total, note="")
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self._bars.update(self._task, advance=steps, note=plain(note))
+
+
+class _Lines:
+    """A line at the start of a stretch, and one every ten seconds with the time left."""
+
+    def __init__(self) -> None:
+        self._label, self._total, self._done = "", 0, 0
+        self._began = self._spoke = time.monotonic()
+
+    def start(self, label: str, total: int) -> None:
+        self._label, self._total, self._done = plain(label), total, 0
+        self._began = self._spoke = time.monotonic()
+        print(f"{self._label}: 0/{total}", file=sys.stderr, flush=True)
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self._done += steps
+        now = time.monotonic()
+        if now - self._spoke < 10:
+            return
+        self._spoke = now
+        left = (now - self._began) / self._done * (self._total - self._done)
+        print(
+            f"{self._label}: {self._done}/{self._total}, {left:.0f} s left {plain(note)}".rstrip(),
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "", right: int = 0
+) -> None:
+    """Print a table to stdout.
+
+    Args:
+        columns: Headings.
+        rows: Cells; anything with a `str`.
+        title: Line above the table.
+        right: Number of last columns that are aligned to the right.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=box.SIMPLE_HEAD, title=Text(plain(title)), title_justify="left", pad_edge=False
+    )
+    for number, column in enumerate(columns):
+        last = number >= len(columns) - right
+        table.add_column(column, justify="right" if last else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width, highlight=False).print(table)
+
+
+def print_lines(lines: Sequence[object]) -> None:
+    """Print plain lines to stdout."""
+    for line in lines:
+        print(plain(line))
+
+
+def print_summary(summary: CellSummary) -> None:
+    """Print what a cell amounts to: metrics, cost, notes, records."""
+    n = len(summary.seeds)
+    seeds = f"{n} seed{'s' if n != 1 else ''}"
+    rows = [(row.id, _mean_sd(row), " | ".join(row.published) or "–") for row in summary.rows]
+    print_table(
+        ("metric (test)", f"mean ± sd over {seeds}", "published, same metric"),
+        rows,
+        title=summary.title,
+    )
+    lines = [_cost_line(summary)] if summary.cost else []
+    for seed, message in summary.failed.items():
+        lines.append(f"seed {seed} FAILED: {message}")
+    lines += [f"note: {note}" for note in summary.notes]
+    lines += [f"record: {path}" for path in summary.records]
+    print_lines([*lines, ""])
+
+
+def _mean_sd(row: MetricRow) -> str:
+    digits = 2 if row.unit == "fraction" else 4
+    mean = f"{row.mean:.{digits}f}"
+    return mean if row.sd is None else f"{mean} ± {row.sd:.{digits}f}"
+
+
+def _cost_line(summary: CellSummary) -> str:
+    cost = summary.cost
+    parts = [
+        f"trainable {cost['params_trainable']:,} of {cost['params_total']:,} parameters",
+        f"{cost['seconds_per_seed']:.1f} s a seed",
+        f"peak memory {cost['peak_memory_bytes'] / 2**30:.1f} GiB",
+    ]
+    if cost.get("flops_per_image"):
+        parts.insert(1, f"{cost['flops_per_image'] / 1e9:.1f} GFLOP an image")
+    return ", ".join(parts)

@@ -1,0 +1,246 @@
+"""From names to cells: every mistake that can be found without torch is found here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omnibench import weights
+from omnibench.errors import UsageError, suggestion
+from omnibench.handle import EncoderHandle
+from omnibench.interfaces import (
+    DataAccess,
+    Dataset,
+    DatasetSpec,
+    EncoderSpec,
+    Progress,
+    Task,
+)
+from omnibench.recipe import as_document, digest, override
+from omnibench.records import SCHEMA
+from omnibench.registry import Offer, Registry
+from omnibench.store import Store
+from omnibench.subset import Subset
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What the user asked for, as typed."""
+
+    encoders: Sequence[str]
+    task: str
+    datasets: Sequence[str]
+    recipe: str | None = None
+    tuning: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    seeds: Sequence[int] | None = None
+    weights: Path | None = None
+    random_weights: bool = False
+    label: str | None = None
+    data_root: Path
+    cache: Path
+    results: Path
+    allow_unverified: bool = False
+    offline: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+    limit: int | None = None
+    keep_weights: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One encoder on one dataset under one recipe: everything that its seeds share."""
+
+    handle: EncoderHandle
+    encoder: Offer[EncoderSpec]
+    task: Offer[Task]
+    card: DatasetSpec
+    dataset_origin: str
+    dataset: Dataset
+    recipe_name: str
+    recipe: Any
+    seeds: tuple[int, ...]
+    limit: int = 0
+    keep_weights: bool = False
+
+    @property
+    def tuning(self) -> str:
+        """The recipe's tuning; `frozen` or `end-to-end` for tasks without a choice."""
+        chosen = getattr(self.recipe, "tuning", None)
+        return str(chosen) if chosen else "end-to-end" if self.handle.card.end_to_end else "frozen"
+
+    def identity(self, seed: int, variant: str, device: str, precision: str) -> dict[str, Any]:
+        """Return what was asked: strings and integers only (see `omnibench.records`)."""
+        task = self.task.card
+        document = as_document(self.recipe)
+        return {
+            "schema": SCHEMA,
+            "encoder": {
+                "name": self.handle.card.name,
+                "plugin": self.encoder.plugin.distribution,
+                "weights": self.handle.weights.kind,
+                "weights_sha256": self.handle.weights.sha256,
+            },
+            "dataset": {
+                "name": self.dataset.name,
+                "plugin": self.dataset_origin,
+                "content_sha256": self.dataset.digest,
+                "limit": self.limit,
+            },
+            "task": {
+                "name": task.name,
+                "plugin": self.task.plugin.distribution,
+                "version": task.version,
+                "recipe": self.recipe_name,
+                "variant": variant,
+                "protocol_sha256": digest({"task": task.name, "v": task.version, **document}),
+            },
+            "tuning": self.tuning,
+            "seed": seed,
+            "device": device.partition(":")[0],
+            "precision": precision,
+        }
+
+
+def plan(request: RunRequest, registry: Registry, progress: Progress | None = None) -> list[Cell]:
+    """Turn names into cells, finding every mistake that can be found without torch.
+
+    Raises:
+        UsageError: Unknown names or fields, task and dataset that do not fit.
+        SetupError: Folder not writable, weights or data missing.
+        IntegrityError: Damaged data.
+    """
+    if len(request.encoders) > 1 and (request.weights or request.label):
+        raise UsageError("--weights and --label go with one --encoder")
+    if request.weights and request.random_weights:
+        raise UsageError("--weights and --random-weights exclude each other")
+    task = registry.task(request.task)
+    encoders = [registry.encoder(name) for name in request.encoders]
+    prepared = []
+    for name in request.datasets:
+        offer = registry.dataset(name)
+        for encoder in encoders:
+            prepared.append((encoder, *_fitting(request, task.card, offer.card, encoder.card)))
+    origins = {name: registry.dataset(name).plugin.distribution for name in request.datasets}
+    Store(request.results).require_writable()
+    handles = {e.card.name: _handle(request, e) for e in encoders}
+    opened: dict[tuple[str, int | None, str], Dataset] = {}
+    cells = []
+    for encoder, name, card, recipe_name, recipe, options in prepared:
+        size = getattr(recipe, "source_size", None) if card.sizes else None
+        key = (card.name, size, repr(options))
+        if key not in opened:
+            opened[key] = _open(request, card, size, options, progress)
+        cells.append(
+            Cell(
+                handle=handles[encoder.card.name],
+                encoder=encoder,
+                task=task,
+                card=card,
+                dataset_origin=origins[name],
+                dataset=_limited(opened[key], recipe, request.limit),
+                recipe_name=recipe_name,
+                recipe=recipe,
+                seeds=_seeds(request, task.card, recipe),
+                limit=request.limit or 0,
+                keep_weights=request.keep_weights,
+            )
+        )
+    return cells
+
+
+def _fitting(
+    request: RunRequest, task: Task, card: DatasetSpec, encoder: EncoderSpec
+) -> tuple[str, DatasetSpec, str, Any, dict[str, str]]:
+    """Return dataset name, the card or view that the task accepts, recipe and data options."""
+    options = {k: v for k, v in request.settings.items() if k in card.options}
+    fields = {k: v for k, v in request.settings.items() if k not in card.options}
+    name = request.recipe or _default_recipe(task, card, encoder)
+    if name not in task.recipes:
+        raise UsageError(
+            f"task {task.name!r} has no recipe {name!r}.{suggestion(name, task.recipes)} "
+            f"It has: {', '.join(task.recipes)}"
+        )
+    if request.tuning is not None and request.tuning not in task.tunings:
+        offered = ", ".join(task.tunings) or "none: its encoder is always frozen"
+        raise UsageError(f"task {task.name!r} has no tuning {request.tuning!r}; it has {offered}")
+    recipe = override(task.recipe(name, request.tuning), fields)
+    reasons = []
+    for view in (card, *card.views):
+        reason = task.accepts(view, encoder, recipe)
+        if reason is None:
+            _check_size(view, recipe)
+            return card.name, view, name, recipe, options
+        reasons.append(reason)
+    raise UsageError(reasons[0])
+
+
+def _default_recipe(task: Task, card: DatasetSpec, encoder: EncoderSpec) -> str:
+    """Return the task's first recipe, or for whole networks the first that takes them."""
+    if encoder.end_to_end:
+        for name in task.recipes:
+            if task.accepts(card, encoder, task.recipe(name)) is None:
+                return name
+    return task.recipes[0]
+
+
+def _check_size(card: DatasetSpec, recipe: Any) -> None:
+    size = getattr(recipe, "source_size", None)
+    if card.sizes and size is not None and size not in card.sizes:
+        raise UsageError(
+            f"dataset {card.name!r} is published at {', '.join(map(str, card.sizes))} pixels, "
+            f"not {size}; use --set source_size={card.sizes[-1]}"
+        )
+
+
+def _handle(request: RunRequest, offer: Offer[EncoderSpec]) -> EncoderHandle:
+    """Find an encoder's weights and decide how tables name it."""
+    card = offer.card
+    choice = weights.resolve(
+        card,
+        file=request.weights,
+        random=request.random_weights or card.end_to_end,
+        offline=request.offline,
+        cache=request.cache,
+    )
+    suffix = {"file": f"+{choice.sha256[:8]}", "random": "+random"}.get(choice.kind, "")
+    label = request.label or card.name + ("" if card.end_to_end else suffix)
+    return EncoderHandle(card=card, weights=choice, label=label)
+
+
+def _open(
+    request: RunRequest,
+    card: DatasetSpec,
+    size: int | None,
+    options: Mapping[str, str],
+    progress: Progress | None,
+) -> Dataset:
+    return card.open(
+        DataAccess(
+            root=request.data_root,
+            offline=request.offline,
+            allow_unverified=request.allow_unverified,
+            source_size=size,
+            options=options,
+            progress=progress,
+        )
+    )
+
+
+def _limited(dataset: Dataset, recipe: Any, limit: int | None) -> Dataset:
+    """Apply the recipe's `max_images` and `--limit`, whichever is smaller."""
+    if limit is not None and limit < 2:
+        raise UsageError("--limit takes at least 2 images a split")
+    allowed = getattr(recipe, "max_images", None)
+    if limit is not None:
+        allowed = tuple(min(limit, n) for n in allowed) if allowed else (limit,) * 3
+    return Subset(dataset, tuple(allowed)) if allowed else dataset
+
+
+def _seeds(request: RunRequest, task: Task, recipe: Any) -> tuple[int, ...]:
+    if not task.stochastic(recipe):
+        return (0,)
+    return tuple(request.seeds) if request.seeds else tuple(range(recipe.seeds))

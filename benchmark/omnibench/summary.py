@@ -1,0 +1,236 @@
+"""What a finished cell amounts to: mean ± sd over seeds, beside what papers print for it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from omnibench.interfaces import PublishedValue
+from omnibench.records import RunRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRow:
+    """One metric of one cell over its finished seeds; values in percent for fractions."""
+
+    id: str
+    unit: str
+    values: tuple[float, ...]
+    published: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(self.values)
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds (n - 1), None for a single run."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSummary:
+    """All finished and failed seeds of one encoder, dataset, task, recipe and variant."""
+
+    label: str
+    encoder: str
+    task: str
+    dataset: str
+    recipe: str
+    tuning: str
+    variant: str
+    seeds: tuple[int, ...]
+    failed: dict[int, str] = field(default_factory=dict)
+    rows: tuple[MetricRow, ...] = ()
+    validation: tuple[MetricRow, ...] = ()
+    cost: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """One line that names the cell."""
+        parts = [self.label, self.task, self.dataset, f"recipe {self.recipe}", self.tuning]
+        return " · ".join([*parts, self.variant] if self.variant else parts)
+
+
+def summarise(
+    records: Sequence[tuple[RunRecord, str]],
+    published: Sequence[PublishedValue],
+    headline: str,
+) -> CellSummary:
+    """Summarise the records of one cell and variant.
+
+    Args:
+        records: Records with their paths; all of one cell.
+        published: Every published value known; those of this cell are picked.
+        headline: Id of the metric shown first.
+    """
+    first = records[0][0]
+    identity = first.identity
+    done = [record for record, _ in records if record.status == "complete"]
+    task = identity["task"]
+    comparisons = _compare(first, published)
+    return CellSummary(
+        label=first.label,
+        encoder=identity["encoder"]["name"],
+        task=task["name"],
+        dataset=identity["dataset"]["name"],
+        recipe=task["recipe"],
+        tuning=identity["tuning"],
+        variant=task["variant"],
+        seeds=tuple(record.seed for record in done),
+        failed={
+            r.seed: str((r.failure or {}).get("message", ""))
+            for r, _ in records
+            if r.status != "complete"
+        },
+        rows=_rows([r.metrics for r in done], headline, comparisons.same),
+        validation=_rows([r.validation for r in done], headline, {}),
+        cost=_cost(done),
+        notes=(*_notes(done or [first]), *comparisons.reasons),
+        records=tuple(path for record, path in records if record.status == "complete"),
+    )
+
+
+def _rows(
+    metrics: Sequence[Any], headline: str, published: dict[str, list[str]]
+) -> tuple[MetricRow, ...]:
+    """Return a row for every metric that all seeds have, the headline first."""
+    if not metrics:
+        return ()
+    ids = [i for i in metrics[0] if all(i in m for m in metrics)]
+    ids.sort(key=lambda i: (i != headline, i not in published, i))
+    rows = []
+    for metric in ids:
+        unit = metrics[0][metric]["unit"]
+        scale = 100.0 if unit == "fraction" else 1.0
+        values = tuple(scale * m[metric]["value"] for m in metrics)
+        rows.append(
+            MetricRow(
+                id=metric, unit=unit, values=values, published=tuple(published.get(metric, ()))
+            )
+        )
+    return tuple(rows)
+
+
+def _cost(done: Sequence[RunRecord]) -> dict[str, Any]:
+    if not done:
+        return {}
+    cost = {k: v for k, v in done[0].cost.items() if k != "seconds"}
+    cost["seconds_per_seed"] = statistics.fmean(float(r.cost["seconds"]) for r in done)
+    cost["peak_memory_bytes"] = max(int(r.cost["peak_memory_bytes"]) for r in done)
+    return cost
+
+
+def _notes(done: Sequence[RunRecord]) -> list[str]:
+    """Say what keeps these numbers from being taken at face value."""
+    first = done[0]
+    notes = []
+    if first.identity["task"]["recipe"] == "quick":
+        notes.append("recipe quick: a first try on few, small images, never a result")
+    if first.dataset.get("embedded"):
+        notes.append(str(first.dataset.get("notes")))
+    if first.identity["dataset"]["limit"]:
+        notes.append(f"--limit {first.identity['dataset']['limit']}: not the whole dataset")
+    if first.dataset.get("facts", {}).get("unverified"):
+        notes.append("unverified data: its digest is not the published one")
+    if first.identity["encoder"]["weights"] == "random":
+        notes.append("random weights: a floor to compare with")
+    if len({r.code.get("semantic_sha256") for r in done}) > 1:
+        notes.append("MIXED CODE: these seeds were run by different versions of the code")
+    flags = {flag for r in done for flag in r.details.get("flags", ())}
+    return notes + sorted(flags)
+
+
+@dataclass(frozen=True)
+class _Comparisons:
+    same: dict[str, list[str]]
+    reasons: list[str]
+
+
+def _compare(record: RunRecord, published: Sequence[PublishedValue]) -> _Comparisons:
+    """Split the published values of this cell into comparable ones and reasons why not."""
+    identity = record.identity
+    same: dict[str, list[str]] = {}
+    reasons: list[str] = []
+    for value in published:
+        if (value.encoder, value.task, value.dataset) != (
+            identity["encoder"]["name"],
+            identity["task"]["name"],
+            identity["dataset"]["name"],
+        ):
+            continue
+        if value.tuning and value.tuning != identity["tuning"]:
+            continue
+        if value.variant and value.variant != identity["task"]["variant"]:
+            continue
+        printed = f"{value.value:.2f}" + (f" ± {value.sd:.2f}" if value.sd is not None else "")
+        reason = value.reason or _obstacle(record, value)
+        if reason is None:
+            same.setdefault(value.metric, []).append(f"{printed} ({value.source})")
+        else:
+            reasons.append(
+                f"{value.source} prints {value.printed_metric} {printed}: not comparable, {reason}"
+            )
+    return _Comparisons(same, reasons)
+
+
+def _obstacle(record: RunRecord, value: PublishedValue) -> str | None:
+    identity = record.identity
+    if identity["encoder"]["weights"] not in ("official", "own") and value.recipes != (
+        "medsegbench",
+    ):
+        return "these are not the published weights"
+    if identity["dataset"]["limit"]:
+        return f"this run saw {identity['dataset']['limit']} images a split"
+    if identity["task"]["recipe"] not in value.recipes:
+        return (
+            f"it follows recipe {' or '.join(value.recipes)}, this run {identity['task']['recipe']}"
+        )
+    if value.metric not in record.metrics:
+        return f"its metric {value.metric or value.printed_metric} was not computed here"
+    return None
+
+
+def finite(value: float | None) -> float | None:
+    """Return a JSON-safe number."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def as_json(summary: CellSummary) -> dict[str, Any]:
+    """Return a summary as plain JSON data."""
+
+    def rows(items: Sequence[MetricRow]) -> dict[str, Any]:
+        return {
+            row.id: {
+                "mean": finite(row.mean),
+                "sd": finite(row.sd),
+                "n": len(row.values),
+                "values": list(row.values),
+                "unit": "percent" if row.unit == "fraction" else row.unit,
+                "published": list(row.published),
+            }
+            for row in items
+        }
+
+    return {
+        "encoder": summary.encoder,
+        "label": summary.label,
+        "task": summary.task,
+        "dataset": summary.dataset,
+        "recipe": summary.recipe,
+        "tuning": summary.tuning,
+        "variant": summary.variant,
+        "seeds": list(summary.seeds),
+        "failed": {str(seed): message for seed, message in summary.failed.items()},
+        "metrics": rows(summary.rows),
+        "validation": rows(summary.validation),
+        "cost": summary.cost,
+        "notes": list(summary.notes),
+        "records": list(summary.records),
+    }
