@@ -22,7 +22,6 @@ from pathlib import Path
 from omnibench.errors import IntegrityError, SetupError
 from omnibench.records import Arrays, RunRecord, describe_predictions, pack, parse, unpack
 
-
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
 
