@@ -49,11 +49,13 @@ class HubFile:
     """One file of a model repository on the Hugging Face hub.
 
     An empty `revision` means that nobody has seen one yet: the first download locks the
-    commit and the SHA-256 digest it found (see `omnibench.weights`).
+    commit and the SHA-256 digest it found (see `omnibench.weights`). `companions` are further
+    files that building needs (`config.json`); they lie beside the weights.
     """
 
     repo: str
     filename: str = "model.safetensors"
+    companions: tuple[str, ...] = ()
     revision: str = ""
     sha256: str = ""
     licence_url: str = ""
