@@ -148,10 +148,8 @@ def run(**options: Any) -> None:
         store = Store(request.results)
         total = sum(len(cell.seeds) for cell in cells)
         try:
-            for item in execute(
-                cells, store, device=device, precision=precision, progress=progress
-            ):
-                finished.append(item)
+            runs = execute(cells, store, device=device, precision=precision, progress=progress)
+            finished.extend(runs)
         except KeyboardInterrupt:
             _say_interrupted(finished, total)
             raise

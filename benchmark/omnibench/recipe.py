@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ def override(recipe: Any, settings: Mapping[str, str]) -> Any:
                 f"It has: {', '.join(sorted(hints))}"
             )
         changes[name] = _parse(name, text, hints[name])
+        _check_range(name, changes[name], getattr(recipe, name))
     return dataclasses.replace(recipe, **changes)
 
 
@@ -45,6 +47,15 @@ def digest(document: Mapping[str, Any]) -> str:
         document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_range(name: str, value: Any, default: Any) -> None:
+    """Refuse numbers that no recipe can mean: not finite, negative, or a count of none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    least = 1 if isinstance(value, int) and default != 0 else 0
+    if not math.isfinite(value) or value < least:
+        raise UsageError(f"--set {name}={value}: {name} must be finite and at least {least}")
 
 
 def _parse(name: str, text: str, hint: Any) -> Any:

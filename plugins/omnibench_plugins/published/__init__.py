@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import omnibench
+from omnibench.hookspecs import hookimpl
+from omnibench.interfaces import PublishedValue
 
 
-@omnibench.hookimpl
-def omnibench_published() -> Iterable[omnibench.PublishedValue]:
+@hookimpl
+def omnibench_published() -> Iterable[PublishedValue]:
     """Return the cells of the OmniRad paper's tables that name an encoder we have."""
     from omnibench_plugins.published import omnirad_2026
 

@@ -12,7 +12,7 @@ import csv
 from collections.abc import Iterator
 from importlib.resources import files
 
-from omnibench import PublishedValue
+from omnibench.interfaces import PublishedValue
 
 ENCODERS = {
     "OmniRad small": "omnirad-small",
