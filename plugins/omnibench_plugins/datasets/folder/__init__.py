@@ -1,0 +1,1 @@
+"""Folders of the user's own images as datasets: `folder:PATH`."""

@@ -1,0 +1,162 @@
+"""Slices of the MNI152 template, labelled by tissue or by plane, split in separated blocks."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from omnibench.errors import SetupError
+from omnibench.interfaces import SPLITS
+from omnibench_plugins.datasets.arrays import Array, ArraySplit, frozen
+
+SHAPE = (197, 233, 189)  # sagittal, coronal, axial; 1 mm voxels
+MIDLINE = 98  # sagittal index; the halves beside it are mirror images, so one half is used
+MIN_TISSUE = 1500  # grey and white matter pixels of a slice worth showing
+GREY, WHITE = 2, 3  # class indices; 1 is everything else inside the brain
+PLANE_AXES = (2, 1, 0)  # axis that is cut by axial, coronal and sagittal slices
+
+# Neighbouring slices are nearly equal: blocks of one split, and a gap before the next block. The
+# pattern repeats, so that every split sees every height.
+GAP = 3  # slices, that is mm
+BLOCKS = (("train", 20), ("val", 7), ("test", 10))
+SPLIT_RULE = (
+    "repeating contiguous blocks of 20 train, 7 val and 10 test slices, 3 slices left out between"
+)
+
+
+class Volume(NamedTuple):
+    """The template as arrays [197, 233, 189], read-only."""
+
+    image: Array  # T1 without skull, uint8
+    tissue: Array  # class indices, uint8
+
+
+class Slice(NamedTuple):
+    """One slice and where it belongs."""
+
+    axis: int
+    position: int  # index along the axis, also mm
+    split: str
+    block: int  # counted along the axis
+
+
+def tissue_splits() -> dict[str, ArraySplit]:
+    """Return axial slices with tissue masks; ids are slice positions, groups are blocks."""
+    volume = read_volume()
+    splits = {}
+    for split in SPLITS:
+        chosen = [s for s in slices(volume, axis=2) if s.split == split]
+        images = np.stack([_upright(volume.image, s) for s in chosen])
+        splits[split] = ArraySplit(
+            load_images=partial(np.asarray, images),
+            targets=np.stack([_upright(volume.tissue, s) for s in chosen]),
+            ids=np.array([s.position for s in chosen], dtype=np.int64),
+            groups=np.array([s.block for s in chosen], dtype=np.int64),
+        )
+    return splits
+
+
+def plane_splits() -> dict[str, ArraySplit]:
+    """Return slices of three planes, padded to squares; ids interleave the planes.
+
+    Group ids are block numbers, different in every plane.
+    """
+    volume = read_volume()
+    found = [
+        (3 * rank + plane, plane, s)
+        for plane, axis in enumerate(PLANE_AXES)
+        for rank, s in enumerate(slices(volume, axis))
+    ]
+    found.sort(key=lambda entry: entry[0])
+    splits = {}
+    for split in SPLITS:
+        chosen = [entry for entry in found if entry[2].split == split]
+        images = np.stack([_square(_upright(volume.image, s)) for _, _, s in chosen])
+        splits[split] = ArraySplit(
+            load_images=partial(np.asarray, images),
+            targets=np.array([plane for _, plane, _ in chosen], dtype=np.int64),
+            ids=np.array([number for number, _, _ in chosen], dtype=np.int64),
+            groups=np.array([3 * s.block + plane for _, plane, s in chosen], dtype=np.int64),
+        )
+    return splits
+
+
+def slices(volume: Volume, axis: int) -> list[Slice]:
+    """Return the usable slices along an axis, in order, gaps left out."""
+    others = tuple(a for a in range(3) if a != axis)
+    tissue = (volume.tissue >= GREY).sum(axis=others)
+    positions = np.flatnonzero(tissue >= MIN_TISSUE)
+    if axis == 0:
+        positions = positions[positions < MIDLINE]
+    return [
+        Slice(axis, int(position), split, block)
+        for position, (split, block) in zip(positions, _pattern(), strict=False)
+        if split
+    ]
+
+
+@lru_cache(maxsize=1)
+def read_volume() -> Volume:
+    """Read template and tissue maps from the installed `nilearn`, without importing it.
+
+    A voxel is grey or white matter if that map says at least 0.5 and not less than the other;
+    any other voxel of the brain is class 1, mostly cerebrospinal fluid and mixed voxels.
+
+    Raises:
+        SetupError: If `nilearn` or its template files are absent.
+    """
+    image, grey, white = (_read(kind) for kind in ("t1", "gm", "wm"))
+    tissue = np.zeros(SHAPE, dtype=np.uint8)
+    tissue[image > 0] = 1
+    tissue[(grey >= white) & (grey >= 128)] = GREY
+    tissue[(white > grey) & (white >= 128)] = WHITE
+    return Volume(frozen(image), frozen(tissue))
+
+
+def _read(kind: str) -> Array:
+    import nibabel
+
+    spec = importlib.util.find_spec("nilearn")
+    folders = spec.submodule_search_locations if spec else None
+    if not folders:
+        raise SetupError("nilearn is not installed; pip install nilearn")
+    name = f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
+    path = Path(folders[0]) / "datasets" / "data" / name
+    if not path.exists():
+        raise SetupError(f"this nilearn does not ship {name}; pip install 'nilearn>=0.12'")
+    array: Array = np.asarray(nibabel.load(path).dataobj, dtype=np.uint8)
+    if array.shape != SHAPE:
+        raise SetupError(
+            f"{name} has shape {array.shape}, {SHAPE} was expected; pip install 'nilearn==0.14.1'"
+        )
+    return array
+
+
+def _pattern() -> Iterator[tuple[str, int]]:
+    """Yield split and block number of successive slices; gaps have no split."""
+    block = 0
+    while True:
+        for split, length in BLOCKS:
+            yield from [(split, block)] * length
+            yield from [("", block)] * GAP
+            block += 1
+
+
+def _upright(volume: Array, s: Slice) -> Array:
+    """Cut a slice, with the head's top or front at the top."""
+    image: Array = np.rot90(np.moveaxis(volume, s.axis, 0)[s.position]).copy()
+    return image
+
+
+def _square(image: Array) -> Array:
+    """Pad an image to SHAPE's longest side, so that its outline does not tell the plane."""
+    side = max(SHAPE)
+    top, left = (side - image.shape[0]) // 2, (side - image.shape[1]) // 2
+    padded = np.zeros((side, side), dtype=image.dtype)
+    padded[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return padded
