@@ -119,7 +119,12 @@ def _complete(kind: str) -> Callable[..., list[str]]:
 @click.option("--random-weights", is_flag=True, help="Draw the encoder's weights at random")
 @click.option("--label", metavar="NAME", help="How tables name the encoder with --weights")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where datasets lie")
-@click.option("--allow-unverified-data", is_flag=True, help="Accept files of another digest")
+@click.option(
+    "--allow-unverified-data",
+    "allow_unverified",
+    is_flag=True,
+    help="Accept files of another digest",
+)
 @click.option(
     "--results", type=click.Path(path_type=Path), default=Path("results"), help="Where records go"
 )
@@ -256,8 +261,9 @@ def score(results: Path, as_json: bool, plugins: tuple[Path, ...]) -> None:
     if as_json:
         click.echo(json.dumps([line.as_json() for line in lines], indent=1, allow_nan=False))
     else:
-        rows = [(line.cell, line.seed, line.verdict) for line in lines]
+        rows = [(x.cell, x.seed, "see below" if x.exit_code else x.verdict) for x in lines]
         console.print_table(("record", "seed", "recomputed from predictions"), rows)
+        console.print_lines([f"{line.verdict}" for line in lines if line.exit_code])
     worst = max((line.exit_code for line in lines), default=0)
     if worst:
         raise SystemExit(worst)

@@ -15,7 +15,7 @@ from omnibench.errors import RunFailed, SetupError, UsageError
 from omnibench.interfaces import Metric, Outcome, Precision, Progress, RunContext, Silent
 from omnibench.planning import Cell
 from omnibench.recipe import as_document, digest
-from omnibench.records import RunRecord
+from omnibench.records import RunRecord, Status
 from omnibench.store import Store
 
 log = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ def _run(cell: Cell, context: RunContext, store: Store) -> Iterator[tuple[RunRec
             clock = time.perf_counter()
     except (RunFailed, torch.OutOfMemoryError, MemoryError, KeyboardInterrupt) as error:
         failure = _failure(error)
+        status: Status = "interrupted" if failure["kind"] == "interrupted" else "failed"
         record = _base(cell, context, "", started, time.perf_counter() - clock)
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         record = replace(record, status=status, failure=failure)
         path = store.save(record, {})
         if status == "interrupted":

@@ -92,4 +92,4 @@ def index_batches(
 ) -> Iterator[Tensor]:
     """Yield index tensors in order, or shuffled by `generator`; the last may be smaller."""
     order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
-    yield from order.split(batch_size)
+    yield from torch.split(order, batch_size)

@@ -6,6 +6,7 @@ two offers of one name are an error at look-up that names both. Nobody wins by o
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -110,7 +111,7 @@ class Registry:
         registry = cls()
         for number, module in enumerate(modules):
             name = getattr(module, "__name__", f"plugin{number}").rpartition(".")[2]
-            registry._add(distribution, "0", name, lambda module=module: module)
+            registry._add(distribution, "0", name, functools.partial(_itself, module))
         return registry
 
     def add_file(self, path: Path) -> None:
@@ -261,6 +262,10 @@ class Registry:
     def not_loaded(self) -> list[str]:
         """Return a line for each plugin that was set aside."""
         return [f"not loaded: {broken.name}: {broken.error}" for broken in self.broken]
+
+
+def _itself(module: object) -> object:
+    return module
 
 
 def _name_of(card: Any) -> str:

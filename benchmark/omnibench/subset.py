@@ -22,7 +22,8 @@ class _SubsetSplit:
 
     @property
     def ids(self) -> np.ndarray[Any, Any]:
-        return self.split.ids[self.positions]
+        ids: np.ndarray[Any, Any] = self.split.ids[self.positions]
+        return ids
 
     @property
     def groups(self) -> np.ndarray[Any, Any] | None:

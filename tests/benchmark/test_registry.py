@@ -28,7 +28,7 @@ def test_offers_carry_their_origin(toy_registry):
 
 
 def test_a_near_miss_is_suggested(toy_registry):
-    with pytest.raises(UsageError, match="there is no encoder 'toy-encodr'. Did you mean toy-enc"):
+    with pytest.raises(UsageError, match=r"no encoder 'toy-encodr'\. Did you mean toy-enc"):
         toy_registry.encoder("toy-encodr")
     with pytest.raises(UsageError, match="there is no task 'toi'"):
         toy_registry.task("toi")

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLUGIN = """
+import sys
+sys.path.insert(0, {folder!r})
+from conftest import ToyPlugin
+_toy = ToyPlugin()
+omnibench_encoders = _toy.omnibench_encoders
+omnibench_tasks = _toy.omnibench_tasks
+omnibench_datasets = _toy.omnibench_datasets
+"""
+
+
+@pytest.fixture
+def command(tmp_path: Path):
+    """Run the command line in a process of its own, with the toy plugin as a file."""
+    plugin = tmp_path / "toy_plugin.py"
+    plugin.write_text(PLUGIN.format(folder=str(Path(__file__).parents[1])))
+
+    def call(*arguments: str, toy: bool = True) -> subprocess.CompletedProcess[str]:
+        extra = ["--plugin", str(plugin)] if toy else []
+        return subprocess.run(
+            [sys.executable, "-m", "omnibench", *arguments, *extra],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+
+    return call
+
+
+RUN = ("run", "--encoder", "toy-encoder", "--random-weights", "--task", "toy")
+
+
+def test_run_ends_with_mean_and_sd_and_the_same_again_is_instant(command):
+    done = command(*RUN, "--dataset", "toy-labels")
+    assert done.returncode == 0, done.stderr
+    assert "mean ± sd over 3 seeds" in done.stdout and "accuracy" in done.stdout
+    assert "note: random weights" in done.stdout
+    again = command(*RUN, "--dataset", "toy-labels")
+    assert again.stdout == done.stdout
+
+
+def test_json_goes_to_stdout_and_nothing_else_does(command):
+    done = command(*RUN, "--dataset", "toy-labels", "--json")
+    (cell,) = json.loads(done.stdout)
+    assert cell["metrics"]["accuracy"]["n"] == 3 and cell["seeds"] == [0, 1, 2]
+    assert len(cell["records"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((*RUN, "--dataset", "toy-lables"), 2, "Did you mean toy-labels"),
+        ((*RUN, "--dataset", "toy-masks"), 2, "it has masks, not labels"),
+        ((*RUN, "--dataset", "toy-labels", "--set", "lrr=1"), 2, "Did you mean lr?"),
+        ((*RUN, "--dataset", "toy-labels", "--set", "lr"), 2, "field=value"),
+        ((*RUN, "--dataset", "toy-labels", "--seeds", "0"), 2, "seeds"),
+        ((*RUN, "--dataset", "toy-labels", "--results", "/proc/none"), 5, "--results DIR"),
+        ((*RUN, "--dataset", "toy-labels", "--device", "cuda:9"), 5, "--device cpu"),
+        ((*RUN, "--dataset", "toy-labels", "--precision", "fp16"), 2, "fp32 or bf16"),
+        ((*RUN, "--dataset", "toy-labels", "--set", "fail_seed=1"), 1, "loss became nan"),
+        ((*RUN, "--dataset", "toy-labels", "--set", "stop_seed=1"), 130, "1 of 3 runs are on"),
+    ],
+)
+def test_wrong_input_gives_one_message_and_its_exit_code(command, arguments, code, message):
+    done = command(*arguments)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_results_are_said_by_score(command):
+    done = command("score", "nowhere")
+    assert done.returncode == 5 and "holds no records" in done.stderr
+
+
+def test_score_exits_with_four_on_a_changed_record(command, tmp_path):
+    command(*RUN, "--dataset", "toy-labels")
+    assert command("score", "results").returncode == 0
+    record = next((tmp_path / "results").glob("runs/*/*/*.json"))
+    record.write_text(record.read_text().replace('"unit": "fraction"', '"unit": "score"'))
+    done = command("score", "results")
+    assert done.returncode == 4 and "was changed after" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("list",), ("run", "--help"), ("list", "tasks")]
+)
+def test_help_and_list_never_import_torch(tmp_path, arguments):
+    program = (
+        "import sys\n"
+        "from omnibench.cli import main\n"
+        f"sys.argv = ['omnibench', *{list(arguments)!r}]\n"
+        "try:\n    main()\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'timm', 'transformers', 'pandas', 'matplotlib', 'sklearn'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert "HEAVY []" in done.stdout, done.stdout[-300:] + done.stderr[-2000:]
+
+
+def test_list_shows_every_kind_as_tables_and_as_json(command):
+    done = command("list", toy=False)
+    for name in ("encoders", "tasks", "datasets", "plugins"):
+        assert name in done.stdout
+    tables = json.loads(command("list", "--json", toy=False).stdout)
+    assert {row["plugin"] for row in tables["plugins"]} >= {"omnibench:encoders"}
