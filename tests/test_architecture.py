@@ -39,7 +39,7 @@ def test_tests_have_no_package_files_that_would_shadow_the_rooms():
 
 
 def test_no_machine_path_and_no_stub_word_is_in_the_sources():
-    words = re.compile(r"NotImplementedError|\bTODO\b|\bFIXME\b|\bXXX\b|/(?:home|root|work)/\w")
+    words = re.compile(r"raise NotImplementedError|\bTODO\b|\bFIXME\b|\bXXX\b|/(?:home|root|work)/\w")
     for room in ("benchmark", "plugins", "omnirad", "leaderboard"):
         for file in (ROOT / room).rglob("*.py"):
             assert not words.search(file.read_text()), file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -49,7 +50,8 @@ def describe(device: str) -> dict[str, Any]:
     }
 
 
-def code(modules: Iterable[str]) -> dict[str, Any]:
+@functools.cache
+def code(modules: tuple[str, ...]) -> dict[str, Any]:
     """Return commit, dirty flag and a digest of the source that can change a number.
 
     Args:

@@ -119,7 +119,9 @@ def _base(
 ) -> RunRecord:
     """Return what a record says whatever the outcome."""
     handle, card = cell.handle, cell.card
-    modules = {type(cell.task.card).__module__, getattr(handle.card.build, "__module__", "")}
+    build = handle.card.build_end_to_end if handle.card.end_to_end else handle.card.build
+    builder = getattr(build, "func", build)  # cards often hold a functools.partial
+    modules = (type(cell.task.card).__module__, getattr(builder, "__module__", ""))
     return RunRecord(
         identity=cell.identity(context.seed, variant, context.device, context.precision),
         status="failed",
@@ -146,7 +148,7 @@ def _base(
             "plugin_version": cell.encoder.plugin.version,
         },
         environment=environment.describe(context.device),
-        code=environment.code(sorted(modules)),
+        code=environment.code(modules),
         timing={
             "started": started.isoformat(timespec="seconds"),
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
