@@ -43,7 +43,7 @@ def fetch(source: HubFile, filename: str, revision: str, *, offline: bool) -> tu
         raise WeightsMissing(_not_here(source, filename, revision, "--offline forbids downloading"))
     try:
         path = download(source.repo, filename, revision)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - every kind is told apart, the unknown re-raised
         _explain(error, source, filename, revision)
     return path, commit_of(path)
 
@@ -128,8 +128,9 @@ def _is_network(error: Exception) -> bool:
 
 
 def _not_here(source: HubFile, filename: str, revision: str, reason: str) -> str:
+    files = " ".join((source.filename, *source.companions))
     pinned = f" --revision {revision}" if revision else ""
     return (
         f"{filename} of {source.repo} is not on this machine and was not fetched: {reason}. "
-        f"Where there is a network, run `hf download {source.repo} {filename}{pinned}`. {WAY_OUT}"
+        f"Where there is a network, run `hf download {source.repo} {files}{pinned}`. {WAY_OUT}"
     )

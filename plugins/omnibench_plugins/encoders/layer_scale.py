@@ -8,7 +8,17 @@ import torch
 from torch import nn
 
 # timm (LayerScale, ConvNeXt; Eva; XCiT), transformers (DINOv2; BEiT)
-NAMES = {"gamma", "gamma_1", "gamma_2", "gamma1", "gamma2", "gamma3", "lambda1", "lambda_1", "lambda_2"}
+NAMES = {
+    "gamma",
+    "gamma_1",
+    "gamma_2",
+    "gamma1",
+    "gamma2",
+    "gamma3",
+    "lambda1",
+    "lambda_1",
+    "lambda_2",
+}
 
 
 @torch.no_grad()

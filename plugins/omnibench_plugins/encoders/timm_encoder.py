@@ -8,6 +8,7 @@ forward: making them for another size would resample twice.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,16 @@ class TimmEncoder(Encoder):
 
     Args:
         backbone: Made by timm with `num_classes=0`.
+        mean: Own mean, where it is not the one in timm's configuration.
+        std: Own standard deviation, likewise.
     """
 
-    def __init__(self, backbone: Any) -> None:
+    def __init__(
+        self,
+        backbone: Any,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
         stages = [backbone.feature_info[i] for i in range(len(backbone.feature_info))]
         flat = len({stage["reduction"] for stage in stages}) == 1
         depth = len(stages)
@@ -44,8 +52,8 @@ class TimmEncoder(Encoder):
             pooled_dim=getattr(backbone, "head_hidden_size", backbone.num_features),
             patch_size=stages[-1]["reduction"] if flat else 1,
             depth=depth,
-            mean=backbone.pretrained_cfg["mean"],
-            std=backbone.pretrained_cfg["std"],
+            mean=mean or backbone.pretrained_cfg["mean"],
+            std=std or backbone.pretrained_cfg["std"],
             layer_channels=[stage["num_chs"] for stage in stages],
             dense_layers=thirds(depth) if flat else range(max(0, depth - 3), depth),
             lora_targets=BLOCK_LINEARS if hasattr(backbone, "blocks") and flat else "all-linear",
@@ -174,7 +182,7 @@ def _check_name(arch: str) -> None:
 
 def _fixed_size(backbone: Any) -> tuple[int, int] | None:
     """Return the only size (h, w) that a model takes, or None."""
-    embedding = getattr(backbone, "patch_embed", None)
+    embedding: Any = getattr(backbone, "patch_embed", None)
     if not getattr(embedding, "strict_img_size", False) or embedding.img_size is None:
         return None
     height, width = embedding.img_size
