@@ -18,6 +18,7 @@ from omnibench.errors import INTERRUPTED, OmnibenchError, UsageError
 
 if TYPE_CHECKING:
     from omnibench.registry import Registry
+    from omnibench.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -158,8 +159,8 @@ def run(**options: Any) -> None:
         except KeyboardInterrupt:
             _say_interrupted(finished, total)
             raise
-    summaries = _summaries(cells, finished, registry)
-    _report(summaries, request.results, as_json)
+    summaries = _summaries(cells, finished, registry, store)
+    _report(summaries, as_json)
     if any(summary.failed for summary in summaries):
         raise SystemExit(1)
 
@@ -198,7 +199,9 @@ def _request(**options: Any) -> Any:
     )
 
 
-def _summaries(cells: Sequence[Any], finished: Sequence[Any], registry: Registry) -> list[Any]:
+def _summaries(
+    cells: Sequence[Any], finished: Sequence[Any], registry: Registry, store: Store
+) -> list[Any]:
     """Group records by cell and variant, in the order of the request."""
     from omnibench.summary import summarise
 
@@ -210,11 +213,12 @@ def _summaries(cells: Sequence[Any], finished: Sequence[Any], registry: Registry
         for variant in variants:
             chosen = [i for i in mine if i[0].identity["task"]["variant"] == variant]
             headline = cell.task.card.headline(cell.recipe)
-            summaries.append(summarise(chosen, published, headline))
+            pictures = [path for r, _ in chosen if (path := store.picture(r.run_id)).is_file()]
+            summaries.append(summarise(chosen, published, headline, list(map(str, pictures))))
     return summaries
 
 
-def _report(summaries: Sequence[Any], results: Path, as_json: bool) -> None:
+def _report(summaries: Sequence[Any], as_json: bool) -> None:
     from omnibench.summary import as_json as summary_json
 
     if as_json:
@@ -222,9 +226,6 @@ def _report(summaries: Sequence[Any], results: Path, as_json: bool) -> None:
         return
     for summary in summaries:
         console.print_summary(summary)
-    pictures = sorted((results / "pictures").glob("*.png"), key=lambda p: p.stat().st_mtime)
-    if pictures:
-        console.print_lines([f"pictures: {results / 'pictures'} (newest: {pictures[-1].name})"])
 
 
 @cli.command("list")

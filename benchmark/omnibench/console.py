@@ -127,10 +127,13 @@ def print_table(
     )
     for number, column in enumerate(columns):
         last = number >= len(columns) - right
-        table.add_column(column, justify="right" if last else "left", overflow="fold")
+        short = all(len(str(row[number])) <= 40 for row in rows)
+        table.add_column(
+            column, justify="right" if last else "left", overflow="fold", no_wrap=short
+        )
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
-    width = None if sys.stdout.isatty() else 160
+    width = None if sys.stdout.isatty() else 200
     Console(width=width, highlight=False).print(table)
 
 
@@ -143,10 +146,10 @@ def print_lines(lines: Sequence[object]) -> None:
 def print_summary(summary: CellSummary) -> None:
     """Print what a cell amounts to: metrics, cost, notes, records."""
     n = len(summary.seeds)
-    seeds = f"{n} seed{'s' if n != 1 else ''}"
+    heading = f"mean ± sd over {n} seeds" if n != 1 else "value of one run"
     rows = [(row.id, _mean_sd(row), " | ".join(row.published) or "–") for row in summary.rows]
     print_table(
-        ("metric (test)", f"mean ± sd over {seeds}", "published, same metric"),
+        ("metric (test)", heading, "published, same metric"),
         rows,
         title=summary.title,
     )
@@ -155,6 +158,7 @@ def print_summary(summary: CellSummary) -> None:
         lines.append(f"seed {seed} FAILED: {message}")
     lines += [f"note: {note}" for note in summary.notes]
     lines += [f"record: {path}" for path in summary.records]
+    lines += [f"picture: {path}" for path in summary.pictures]
     print_lines([*lines, ""])
 
 

@@ -65,9 +65,13 @@ class Store:
         """Return the description of arrays that a record carries."""
         return describe_predictions(pack(arrays), arrays)
 
+    def picture(self, run_id: str) -> Path:
+        """Return where the picture of a run lies, if it was drawn."""
+        return self.root / "pictures" / f"{run_id}.png"
+
     def save_picture(self, run_id: str, png: bytes) -> Path:
         """Write the picture of a run; a picture can be drawn anew, so it may be replaced."""
-        path = self.root / "pictures" / f"{run_id}.png"
+        path = self.picture(run_id)
         with _temporary(path, png) as temporary:
             temporary.replace(path)
         return path

@@ -50,6 +50,7 @@ class CellSummary:
     cost: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -62,6 +63,7 @@ def summarise(
     records: Sequence[tuple[RunRecord, str]],
     published: Sequence[PublishedValue],
     headline: str,
+    pictures: Sequence[str] = (),
 ) -> CellSummary:
     """Summarise the records of one cell and variant.
 
@@ -69,6 +71,7 @@ def summarise(
         records: Records with their paths; all of one cell.
         published: Every published value known; those of this cell are picked.
         headline: Id of the metric shown first.
+        pictures: Paths of pictures of these runs.
     """
     first = records[0][0]
     identity = first.identity
@@ -94,6 +97,7 @@ def summarise(
         cost=_cost(done),
         notes=(*_notes(done or [first]), *comparisons.reasons),
         records=tuple(path for record, path in records if record.status == "complete"),
+        pictures=tuple(pictures),
     )
 
 
@@ -133,11 +137,12 @@ def _notes(done: Sequence[RunRecord]) -> list[str]:
     notes = []
     if first.identity["task"]["recipe"] == "quick":
         notes.append("recipe quick: a first try on few, small images, never a result")
-    if first.dataset.get("embedded"):
-        notes.append(str(first.dataset.get("notes")))
+    facts = first.dataset.get("facts", {})
+    if "caution" in facts:
+        notes.append(f"{first.identity['dataset']['name']}: {facts['caution']}")
     if first.identity["dataset"]["limit"]:
         notes.append(f"--limit {first.identity['dataset']['limit']}: not the whole dataset")
-    if first.dataset.get("facts", {}).get("unverified"):
+    if facts.get("unverified"):
         notes.append("unverified data: its digest is not the published one")
     if first.identity["encoder"]["weights"] == "random":
         notes.append("random weights: a floor to compare with")
@@ -233,4 +238,5 @@ def as_json(summary: CellSummary) -> dict[str, Any]:
         "cost": summary.cost,
         "notes": list(summary.notes),
         "records": list(summary.records),
+        "pictures": list(summary.pictures),
     }
