@@ -1,0 +1,1 @@
+"""Supervised classification: full, head-only and LoRA tuning."""

@@ -1,0 +1,36 @@
+"""Which encoders and datasets a labelled task can use; read before torch is imported."""
+
+from __future__ import annotations
+
+from omnibench.interfaces import DatasetSpec, EncoderSpec
+
+
+def refusal(dataset: DatasetSpec, encoder: EncoderSpec, image_size: int) -> str | None:
+    """Return why one label an image cannot be predicted from an encoder's features, or None."""
+    if dataset.kind != "labels":
+        return (
+            f"dataset {dataset.name!r} has {dataset.kind}, this task needs labels; "
+            "`omnibench list datasets` names datasets with labels"
+        )
+    if dataset.multi_label:
+        return (
+            f"dataset {dataset.name!r} has several labels an image, this task predicts exactly one; "
+            "choose a single-label dataset"
+        )
+    if encoder.end_to_end:
+        return (
+            f"encoder {encoder.name!r} is a whole segmentation network without features to classify; "
+            "use --task seg --recipe medsegbench"
+        )
+    if image_size % encoder.patch_size:
+        nearest = max(1, round(image_size / encoder.patch_size)) * encoder.patch_size
+        return (
+            f"image_size {image_size} is not a multiple of the patch size {encoder.patch_size} "
+            f"of encoder {encoder.name!r}; use --set image_size={nearest}"
+        )
+    return None
+
+
+def no_lora(name: str) -> str:
+    """Return why LoRA cannot be used with an encoder that names no layers for it."""
+    return f"{name} names no layers for LoRA (lora_targets); use --tuning full or --tuning head"

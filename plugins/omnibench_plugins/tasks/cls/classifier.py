@@ -1,0 +1,80 @@
+"""Encoder and head as one module, with the parameters that a tuning trains."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from omnibench.encoder import Encoder
+from omnibench.errors import UsageError
+from omnibench_plugins.tasks.cls.accept import no_lora
+from omnibench_plugins.tasks.cls.lora import add_adapters
+from omnibench_plugins.tasks.cls.recipe import ClsRecipe
+
+
+class Head(nn.Module):
+    """Dropout and one linear layer (unstated; the released code's)."""
+
+    def __init__(self, width: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, classes)
+        nn.init.trunc_normal_(self.linear.weight, std=0.02)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Map pooled features [B, Dp] to logits [B, C]."""
+        logits: Tensor = self.linear(self.dropout(pooled))
+        return logits
+
+
+class Classifier(nn.Module):
+    """An encoder with a head; `adapters` counts its LoRA layers."""
+
+    def __init__(self, encoder: Encoder, head: Head) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.adapters = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [B, 3, H, W] in [0, 1] to logits [B, C]."""
+        logits: Tensor = self.head(self.encoder(images).pooled)
+        return logits
+
+
+def build_classifier(
+    encoder: Encoder, classes: int, recipe: ClsRecipe, lora_targets: str | None
+) -> Classifier:
+    """Add a fresh head and decide what is trained.
+
+    The head is drawn before the adapters, so that all tunings of a seed begin with the same one.
+
+    Args:
+        encoder: A fresh copy, already configured; becomes part of the result.
+        classes: Number of classes C.
+        recipe: Says the tuning.
+        lora_targets: Layers that LoRA adapts, see `omnibench.encoder.Encoder`.
+
+    Raises:
+        UsageError: If LoRA is asked of an encoder without targets.
+    """
+    model = Classifier(encoder, Head(encoder.pooled_dim, classes, recipe.head_dropout))
+    if recipe.tuning == "full":
+        encoder.requires_grad_(True)
+    elif recipe.tuning == "head":
+        encoder.freeze()
+    else:
+        if lora_targets is None:
+            raise UsageError(no_lora("this encoder"))
+        rank, dropout = recipe.lora_rank, recipe.lora_dropout
+        encoder.requires_grad_(False)  # also what lies outside the backbone
+        model.adapters = add_adapters(encoder.backbone, lora_targets, rank, dropout)
+        if recipe.lora_head == "adapter_only":
+            model.adapters += add_adapters(model.head, ["linear"], rank, dropout)
+    return model
+
+
+def parameter_counts(model: nn.Module) -> tuple[int, int]:
+    """Return the number of all parameters and of those that require gradients."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained)

@@ -1,0 +1,132 @@
+"""One run of classification: images, encoder and head, training, predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from omnibench.handle import EncoderHandle
+from omnibench.interfaces import SPLITS, Dataset, Outcome, RunContext
+from omnibench.loading import as_images
+from omnibench.metrics.classification import confusion_counts, f1_macro, flags_from_scores
+from omnibench.seeding import seed_initialisation
+from omnibench.training import FitResult, Optimisation, fit
+from omnibench_plugins.tasks.cls.classifier import Classifier, build_classifier, parameter_counts
+from omnibench_plugins.tasks.cls.forward import flops_per_image
+from omnibench_plugins.tasks.cls.inputs import Inputs, inputs_for
+from omnibench_plugins.tasks.cls.lora import require_live_adapters
+from omnibench_plugins.tasks.cls.recipe import ClsRecipe
+from omnibench_plugins.tasks.cls.samples import Samples, prediction_arrays, read_samples, softmax
+
+
+def run(handle: EncoderHandle, dataset: Dataset, recipe: ClsRecipe, context: RunContext) -> Outcome:
+    """Train a classifier on one seed and predict validation and test (OmniRad, Sec. 3.2)."""
+    encoder = handle.build(normalization=recipe.normalization, pool=recipe.pool)
+    targets = encoder.lora_targets or handle.card.lora_targets
+    seed_initialisation(context.seed)
+    model = build_classifier(encoder, len(dataset.classes), recipe, targets).to(context.device)
+    data = {
+        name: read_samples(dataset, name, recipe.image_size, context.progress) for name in SPLITS
+    }
+    if model.adapters:
+        images = as_images(data["train"].images[:2], context.device)
+        require_live_adapters(model, images, data["train"].labels[:2].to(context.device))
+
+    inputs = inputs_for(model, data, recipe, context)
+    course = _train(model, inputs, data, recipe, context, order=dataset.name)
+
+    val, test = softmax(inputs.logits("val")), softmax(inputs.logits("test"))
+    total, trainable = parameter_counts(model)
+    return Outcome(
+        predictions={
+            **prediction_arrays("val", data["val"], val),
+            **prediction_arrays("test", data["test"], test),
+        },
+        params_total=total,
+        params_trainable=trainable,
+        flops_per_image=flops_per_image(model, recipe.image_size, context.device),
+        images_per_second=inputs.images_per_second,
+        details={
+            **_course(course),
+            "adapters": model.adapters,
+            **flags_from_scores(test, data["test"].labels.numpy()),
+        },
+        weights=_trained(model),
+    )
+
+
+def _train(
+    model: Classifier,
+    inputs: Inputs,
+    data: dict[str, Samples],
+    recipe: ClsRecipe,
+    context: RunContext,
+    *,
+    order: str,
+) -> FitResult:
+    """Train and leave `model` at the epoch with the best validation macro F1."""
+    classes = model.head.linear.out_features
+    labels = data["train"].labels.to(context.device)
+    weights = None
+    if recipe.class_weights == "sqrt_inverse_frequency":
+        weights = sqrt_inverse_frequency(labels, classes)
+
+    def loss(index: Tensor, draws: torch.Generator) -> Tensor:
+        logits = inputs.training_logits(index, draws)
+        return F.cross_entropy(logits, labels[index.to(labels.device)], weight=weights)
+
+    def validate() -> float:
+        predicted = inputs.logits("val").argmax(dim=1).numpy()
+        counts = confusion_counts(predicted, data["val"].labels.numpy(), classes)
+        return round(f1_macro(counts), 4)  # as the released code compares epochs
+
+    return fit(
+        model,
+        samples=len(labels),
+        loss=loss,
+        validate=validate,
+        optimisation=_optimisation(recipe),
+        context=context,
+        order=order,
+        ties=recipe.ties,
+    )
+
+
+def sqrt_inverse_frequency(labels: Tensor, classes: int) -> Tensor:
+    """Return class weights sqrt(N / n_c), float [C] (the released code's).
+
+    A class without training samples gets 0; its weight is never used.
+    """
+    counts = torch.bincount(labels, minlength=classes).float()
+    return torch.where(counts > 0, (len(labels) / counts.clamp(min=1)).sqrt(), 0.0)
+
+
+def _optimisation(recipe: ClsRecipe) -> Optimisation:
+    return Optimisation(
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        warmup_epochs=recipe.warmup_epochs,
+        warmup_start=recipe.warmup_start,
+        decay=recipe.decay,
+        clip_norm=recipe.clip_norm,
+        warmup_clip_norm=recipe.warmup_clip_norm,
+        amp_scaler=recipe.amp_scaler,
+    )
+
+
+def _course(course: FitResult) -> dict[str, Any]:
+    return {
+        "best_epoch": course.best_epoch,
+        "train_losses": course.losses,
+        "val_f1_macro": course.scores,
+    }
+
+
+def _trained(model: Classifier) -> dict[str, np.ndarray[Any, Any]]:
+    return {n: p.detach().cpu().numpy() for n, p in model.named_parameters() if p.requires_grad}

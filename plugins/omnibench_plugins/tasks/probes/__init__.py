@@ -1,0 +1,1 @@
+"""Probes: what frozen features say by themselves."""
