@@ -127,6 +127,7 @@ def _base(
         status="failed",
         label=handle.label,
         recipe=as_document(cell.recipe),
+        changes=dict(cell.changes),
         dataset={
             "kind": card.kind,
             "classes": list(cell.dataset.classes),

@@ -62,6 +62,7 @@ class Cell:
     dataset: Dataset
     recipe_name: str
     recipe: Any
+    changes: Mapping[str, str]
     seeds: tuple[int, ...]
     limit: int = 0
     keep_weights: bool = False
@@ -75,7 +76,8 @@ class Cell:
     def identity(self, seed: int, variant: str, device: str, precision: str) -> dict[str, Any]:
         """Return what was asked: strings and integers only (see `omnibench.records`)."""
         task = self.task.card
-        document = as_document(self.recipe)
+        protocol = as_document(self.recipe)
+        protocol.pop("seeds", None)  # how many are run does not change what one run finds
         return {
             "schema": SCHEMA,
             "encoder": {
@@ -96,13 +98,26 @@ class Cell:
                 "version": task.version,
                 "recipe": self.recipe_name,
                 "variant": variant,
-                "protocol_sha256": digest({"task": task.name, "v": task.version, **document}),
+                "protocol_sha256": digest({"task": task.name, "v": task.version, **protocol}),
             },
             "tuning": self.tuning,
             "seed": seed,
             "device": device.partition(":")[0],
             "precision": precision,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A dataset card (or view) that the task accepts, under a recipe with the user's changes."""
+
+    encoder: Offer[EncoderSpec]
+    dataset: Offer[DatasetSpec]
+    card: DatasetSpec
+    recipe_name: str
+    recipe: Any
+    changes: Mapping[str, str]
+    options: Mapping[str, str]
 
 
 def plan(request: RunRequest, registry: Registry, progress: Progress | None = None) -> list[Cell]:
@@ -113,38 +128,32 @@ def plan(request: RunRequest, registry: Registry, progress: Progress | None = No
         SetupError: Folder not writable, weights or data missing.
         IntegrityError: Damaged data.
     """
-    if len(request.encoders) > 1 and (request.weights or request.label):
-        raise UsageError("--weights and --label go with one --encoder")
-    if request.weights and request.random_weights:
-        raise UsageError("--weights and --random-weights exclude each other")
+    _check_exclusive(request)
     task = registry.task(request.task)
-    encoders = [registry.encoder(name) for name in request.encoders]
-    prepared = []
-    for name in request.datasets:
-        offer = registry.dataset(name)
-        for encoder in encoders:
-            prepared.append((encoder, *_fitting(request, task.card, offer.card, encoder.card)))
-    origins = {name: registry.dataset(name).plugin.distribution for name in request.datasets}
+    encoders = [registry.encoder(name) for name in dict.fromkeys(request.encoders)]
+    datasets = [registry.dataset(name) for name in dict.fromkeys(request.datasets)]
+    fits = [_fit(request, task.card, d, e) for d in datasets for e in encoders]
     Store(request.results).require_writable()
-    handles = {e.card.name: _handle(request, e) for e in encoders}
-    opened: dict[tuple[str, int | None, str], Dataset] = {}
+    handles = {id(encoder): _handle(request, encoder.card) for encoder in encoders}
+    opened: dict[tuple[int, int | None], Dataset] = {}
     cells = []
-    for encoder, name, card, recipe_name, recipe, options in prepared:
-        size = getattr(recipe, "source_size", None) if card.sizes else None
-        key = (card.name, size, repr(options))
+    for fit in fits:
+        size = getattr(fit.recipe, "source_size", None) if fit.card.sizes else None
+        key = (id(fit.card), size)
         if key not in opened:
-            opened[key] = _open(request, card, size, options, progress)
+            opened[key] = _open(request, fit, size, progress)
         cells.append(
             Cell(
-                handle=handles[encoder.card.name],
-                encoder=encoder,
+                handle=handles[id(fit.encoder)],
+                encoder=fit.encoder,
                 task=task,
-                card=card,
-                dataset_origin=origins[name],
-                dataset=_limited(opened[key], recipe, request.limit),
-                recipe_name=recipe_name,
-                recipe=recipe,
-                seeds=_seeds(request, task.card, recipe),
+                card=fit.card,
+                dataset_origin=fit.dataset.plugin.distribution,
+                dataset=_limited(opened[key], fit.recipe, request.limit),
+                recipe_name=fit.recipe_name,
+                recipe=fit.recipe,
+                changes=fit.changes,
+                seeds=_seeds(request, task.card, fit.recipe),
                 limit=request.limit or 0,
                 keep_weights=request.keep_weights,
             )
@@ -152,13 +161,23 @@ def plan(request: RunRequest, registry: Registry, progress: Progress | None = No
     return cells
 
 
-def _fitting(
-    request: RunRequest, task: Task, card: DatasetSpec, encoder: EncoderSpec
-) -> tuple[str, DatasetSpec, str, Any, dict[str, str]]:
-    """Return dataset name, the card or view that the task accepts, recipe and data options."""
+def _check_exclusive(request: RunRequest) -> None:
+    if len(request.encoders) > 1 and (request.weights or request.label):
+        raise UsageError("--weights and --label go with one --encoder")
+    if request.weights and request.random_weights:
+        raise UsageError("--weights and --random-weights exclude each other")
+    if request.limit is not None and request.limit < 2:
+        raise UsageError("--limit takes at least 2 images a split")
+
+
+def _fit(
+    request: RunRequest, task: Task, dataset: Offer[DatasetSpec], encoder: Offer[EncoderSpec]
+) -> Fit:
+    """Resolve the recipe and find a view of the dataset that the task accepts."""
+    card = dataset.card
     options = {k: v for k, v in request.settings.items() if k in card.options}
     fields = {k: v for k, v in request.settings.items() if k not in card.options}
-    name = request.recipe or _default_recipe(task, card, encoder)
+    name = request.recipe or _default_recipe(task, card, encoder.card)
     if name not in task.recipes:
         raise UsageError(
             f"task {task.name!r} has no recipe {name!r}.{suggestion(name, task.recipes)} "
@@ -167,13 +186,23 @@ def _fitting(
     if request.tuning is not None and request.tuning not in task.tunings:
         offered = ", ".join(task.tunings) or "none: its encoder is always frozen"
         raise UsageError(f"task {task.name!r} has no tuning {request.tuning!r}; it has {offered}")
-    recipe = override(task.recipe(name, request.tuning), fields)
+    named = task.recipe(name, request.tuning)
+    recipe = override(named, fields)
+    before, after = as_document(named), as_document(recipe)
     reasons = []
     for view in (card, *card.views):
-        reason = task.accepts(view, encoder, recipe)
+        reason = task.accepts(view, encoder.card, recipe)
         if reason is None:
             _check_size(view, recipe)
-            return card.name, view, name, recipe, options
+            return Fit(
+                encoder=encoder,
+                dataset=dataset,
+                card=view,
+                recipe_name=name,
+                recipe=recipe,
+                changes={k: v for k, v in after.items() if before[k] != v},
+                options=options,
+            )
         reasons.append(reason)
     raise UsageError(reasons[0])
 
@@ -196,9 +225,8 @@ def _check_size(card: DatasetSpec, recipe: Any) -> None:
         )
 
 
-def _handle(request: RunRequest, offer: Offer[EncoderSpec]) -> EncoderHandle:
+def _handle(request: RunRequest, card: EncoderSpec) -> EncoderHandle:
     """Find an encoder's weights and decide how tables name it."""
-    card = offer.card
     choice = weights.resolve(
         card,
         file=request.weights,
@@ -211,20 +239,14 @@ def _handle(request: RunRequest, offer: Offer[EncoderSpec]) -> EncoderHandle:
     return EncoderHandle(card=card, weights=choice, label=label)
 
 
-def _open(
-    request: RunRequest,
-    card: DatasetSpec,
-    size: int | None,
-    options: Mapping[str, str],
-    progress: Progress | None,
-) -> Dataset:
-    return card.open(
+def _open(request: RunRequest, fit: Fit, size: int | None, progress: Progress | None) -> Dataset:
+    return fit.card.open(
         DataAccess(
             root=request.data_root,
             offline=request.offline,
             allow_unverified=request.allow_unverified,
             source_size=size,
-            options=options,
+            options=fit.options,
             progress=progress,
         )
     )
@@ -232,8 +254,6 @@ def _open(
 
 def _limited(dataset: Dataset, recipe: Any, limit: int | None) -> Dataset:
     """Apply the recipe's `max_images` and `--limit`, whichever is smaller."""
-    if limit is not None and limit < 2:
-        raise UsageError("--limit takes at least 2 images a split")
     allowed = getattr(recipe, "max_images", None)
     if limit is not None:
         allowed = tuple(min(limit, n) for n in allowed) if allowed else (limit,) * 3

@@ -42,6 +42,7 @@ class RunRecord:
         validation: The same on the validation split.
         predictions: File digest, and dtype and shape of every array; None if failed.
         recipe: The whole recipe as strings; its digest is in the identity.
+        changes: Fields that differ from the recipe of that name (`--set`).
         dataset: Facts of the dataset: source size, licence, class names, unverified.
         encoder: Facts of the encoder: origin, licence, revision.
         details: What the task reports: chosen epoch, losses, flags.
@@ -59,6 +60,7 @@ class RunRecord:
     validation: Mapping[str, Any] = field(default_factory=dict)
     predictions: Mapping[str, Any] | None = None
     recipe: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, str] = field(default_factory=dict)
     dataset: Mapping[str, Any] = field(default_factory=dict)
     encoder: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)

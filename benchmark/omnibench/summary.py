@@ -83,7 +83,7 @@ def summarise(
         encoder=identity["encoder"]["name"],
         task=task["name"],
         dataset=identity["dataset"]["name"],
-        recipe=task["recipe"],
+        recipe=_recipe_name(first),
         tuning=identity["tuning"],
         variant=task["variant"],
         seeds=tuple(record.seed for record in done),
@@ -99,6 +99,14 @@ def summarise(
         records=tuple(path for record, path in records if record.status == "complete"),
         pictures=tuple(pictures),
     )
+
+
+def _recipe_name(record: RunRecord) -> str:
+    """Return the recipe's name and what was changed in it: a changed recipe is another."""
+    changed = ", ".join(
+        f"{name}={value}" for name, value in record.changes.items() if name != "seeds"
+    )
+    return str(record.identity["task"]["recipe"]) + (f" with {changed}" if changed else "")
 
 
 def _rows(
@@ -197,6 +205,9 @@ def _obstacle(record: RunRecord, value: PublishedValue) -> str | None:
         return (
             f"it follows recipe {' or '.join(value.recipes)}, this run {identity['task']['recipe']}"
         )
+    changed = [name for name in record.changes if name != "seeds"]
+    if changed:
+        return f"this run changed {', '.join(changed)}"
     if value.metric not in record.metrics:
         return f"its metric {value.metric or value.printed_metric} was not computed here"
     return None

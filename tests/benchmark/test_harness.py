@@ -156,3 +156,12 @@ def test_subset_draws_do_not_depend_on_anything_but_names(request_, toy_registry
     assert len(small) == 5 and np.all(np.diff(small.ids) > 0)
     assert np.array_equal(small.ids, again.ids)
     assert len(Subset(dataset, (50, 50, 50)).split("train")) == 12
+
+
+def test_a_changed_recipe_is_said_and_seeds_are_no_change_of_protocol(request_, toy_registry, toy):
+    run(request_, toy_registry)
+    run(dataclasses.replace(request_, settings={"seeds": "4"}), toy_registry)
+    assert toy.task.runs == [0, 1, 2, 3]
+    changed = dataclasses.replace(request_, settings={"lr": "0.5"}, seeds=(0,))
+    _, record, _ = run(changed, toy_registry)[0]
+    assert record.changes == {"lr": "0.5"}
