@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from omnibench.hookspecs import hookimpl
 from omnibench.interfaces import DatasetPrefix, DatasetSpec
-from omnibench_plugins.datasets import medmnist, medsegbench, mni152
+from omnibench_plugins.datasets import medmnist, medsegbench, mni152, rocov2
 from omnibench_plugins.datasets.folder import card
 
 
 @hookimpl
 def omnibench_datasets() -> list[DatasetSpec | DatasetPrefix]:
     """Return every built-in dataset."""
-    return [*medmnist.cards(), *medsegbench.cards(), *mni152.cards(), card.prefix()]
+    return [
+        *mni152.cards(),
+        *medmnist.cards(),
+        *medsegbench.cards(),
+        *rocov2.cards(),
+        card.prefix(),
+    ]

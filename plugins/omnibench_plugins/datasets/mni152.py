@@ -6,6 +6,7 @@ tissue classes were derived from the very images shown: for a first try, never f
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,11 +31,10 @@ CAUTION = "one averaged brain: a first try, never a ranking"
 
 
 def cards() -> list[DatasetSpec]:
-    """Return the tissue card (masks) and the plane card (labels)."""
-    return [
-        _card("mni152-tissue", "masks", TISSUES, (60, 21, 30)),
-        _card("mni152-plane", "labels", PLANES, (180, 56, 70)),
-    ]
+    """Return the tissue card (masks) and the plane card (labels), its view for classification."""
+    plane = _card("mni152-plane", "labels", PLANES, (180, 56, 70))
+    tissue = _card("mni152-tissue", "masks", TISSUES, (60, 21, 30))
+    return [replace(tissue, views=(plane,)), plane]
 
 
 def _card(

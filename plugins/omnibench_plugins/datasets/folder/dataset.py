@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from omnibench.errors import IntegrityError
-from omnibench.interfaces import SPLITS, DataAccess, Dataset, Silent
+from omnibench.interfaces import SPLITS, DataAccess, Silent
 from omnibench_plugins.datasets.arrays import Array, OpenDataset, frozen
 from omnibench_plugins.datasets.digests import digests
 from omnibench_plugins.datasets.folder import splitting
@@ -20,8 +19,6 @@ from omnibench_plugins.datasets.folder.images import PIXEL_RULES, image_size, re
 from omnibench_plugins.datasets.folder.layouts import recognise
 from omnibench_plugins.datasets.folder.masks import MaskMap, survey
 from omnibench_plugins.datasets.folder.samples import DICOM, Layout, Sample, listed
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class FolderSplit:
         return self.read_target(self.samples[index])
 
 
-def open_folder(name: str, root: Path, access: DataAccess) -> Dataset:
+def open_folder(name: str, root: Path, access: DataAccess) -> OpenDataset:
     """Open a folder under the name its card has.
 
     Raises:

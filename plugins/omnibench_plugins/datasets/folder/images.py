@@ -98,7 +98,8 @@ def stretched(values: Array) -> Array:
     lowest, highest = values.min(), values.max()
     if highest == lowest:
         return np.zeros(values.shape, dtype=np.float32)
-    return ((values - lowest) / (highest - lowest)).astype(np.float32)
+    scaled: Array = ((values - lowest) / (highest - lowest)).astype(np.float32)
+    return scaled
 
 
 def grey_if_equal(image: Array) -> Array:
