@@ -71,7 +71,7 @@ def _explain(error: Exception, source: HubFile, filename: str, revision: str) ->
     """Raise what a user can act on; the classes overlap, so the order matters."""
     from huggingface_hub import errors as hub
 
-    chain = list(_causes(error))
+    chain = _causes(error)
 
     def any_is(*kinds: type[BaseException]) -> bool:
         return any(isinstance(link, kinds) for link in chain)
@@ -99,7 +99,7 @@ def _explain(error: Exception, source: HubFile, filename: str, revision: str) ->
             f"{source.repo} has no file {filename}: see {source.url} for what it has, download "
             f"that, and give it with --weights FILE."
         ) from error
-    if any_is(hub.HfHubHTTPError) or _is_network(error):
+    if any_is(hub.HfHubHTTPError, ConnectionError, TimeoutError) or _is_network(chain):
         reason = f"the hub could not be reached ({type(error).__name__})"
         raise WeightsMissing(_not_here(source, filename, revision, reason)) from error
     if isinstance(error, OSError):
@@ -119,12 +119,10 @@ def _causes(error: BaseException | None) -> list[BaseException]:
     return chain
 
 
-def _is_network(error: Exception) -> bool:
-    """Tell network errors apart; the client changed its HTTP library twice."""
-    modules = {type(link).__module__.split(".")[0] for link in _causes(error)}
-    return isinstance(error, ConnectionError | TimeoutError) or not modules.isdisjoint(
-        {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "socket"}
-    )
+def _is_network(chain: list[BaseException]) -> bool:
+    """Tell errors of the client's HTTP library, which it changed twice."""
+    modules = {type(link).__module__.split(".")[0] for link in chain}
+    return not modules.isdisjoint({"httpx", "httpx2", "httpcore", "httpcore2", "requests"})
 
 
 def _not_here(source: HubFile, filename: str, revision: str, reason: str) -> str:

@@ -142,6 +142,10 @@ def _read_lock(path: Path) -> dict[str, dict[str, str]]:
         return {key: {k: str(entry[k]) for k in ("commit", "sha256")} for key, entry in entries}
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise SetupError(
+            f"{path} cannot be read ({error.strerror}): choose another folder with --cache"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(
             f"{path} is damaged ({error}): delete it, and the next download pins anew"
