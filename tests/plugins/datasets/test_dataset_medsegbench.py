@@ -43,7 +43,7 @@ def test_the_rebuilt_file_is_refused_without_permission(test_data: Path) -> None
 
 
 def test_the_default_is_512_pixels_and_present_sizes_are_listed(test_data: Path) -> None:
-    with pytest.raises(SetupError, match="busi_512.npz is missing.*present: 128, 256"):
+    with pytest.raises(SetupError, match=r"busi_512.npz is missing.*present: 128, 256"):
         CARDS["busi"].open(DataAccess(root=test_data / "data", offline=True, allow_unverified=True))
 
 

@@ -55,7 +55,7 @@ def test_a_truncated_archive_is_refused(tmp_path: Path, small_set: Small, share:
     path = tmp_path / "medmnist" / "breastmnist.npz"
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(IntegrityError, match="breastmnist.npz is damaged"):
+    with pytest.raises(IntegrityError, match=r"breastmnist.npz is damaged"):
         open_small(tmp_path, facts)
 
 
@@ -71,7 +71,7 @@ def test_a_flipped_byte_in_the_images_shows_at_opening(tmp_path: Path, small_set
 
 def test_a_header_that_asks_for_a_tebibyte_is_refused(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.npz", train_images=member((2**20, 2**20), b"\0" * 100))
-    with pytest.raises(IntegrityError, match="asks for 1099511627776 bytes.*holds 100"):
+    with pytest.raises(IntegrityError, match=r"asks for 1099511627776 bytes.*holds 100"):
         npz.headers(path)
 
 

@@ -133,7 +133,7 @@ def test_offline_names_present_sizes_and_the_way_and_opens_no_socket(
 
 
 def test_an_unpublished_size_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no source size 99.*28, 64"):
+    with pytest.raises(UsageError, match=r"no source size 99.*28, 64"):
         fetch(published(), 99, DataAccess(root=tmp_path))
 
 
@@ -241,7 +241,7 @@ def test_a_full_disk_is_noticed_before_the_download(
 ) -> None:
     from omnibench_plugins.datasets import download
 
-    usage: Callable[[Path], object] = lambda path: type("Usage", (), {"free": 1000})()  # noqa: E731
+    usage: Callable[[Path], object] = lambda path: type("Usage", (), {"free": 1000})()
     monkeypatch.setattr(download.shutil, "disk_usage", usage)
     with pytest.raises(SetupError, match="1000 bytes left and the download needs 3072000"):
         fetch(published(server.url), 64, DataAccess(root=tmp_path))
