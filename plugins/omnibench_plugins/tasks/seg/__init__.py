@@ -1,0 +1,1 @@
+"""The task `seg`: one class a pixel."""

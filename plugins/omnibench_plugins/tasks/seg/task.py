@@ -1,0 +1,95 @@
+"""The task `seg`: one class a pixel, from modules trained on a frozen encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from omnibench.errors import IntegrityError
+from omnibench.interfaces import Dataset, DatasetSpec, EncoderSpec, Metric, Outcome, RunContext
+from omnibench_plugins.tasks.seg.recipe import RECIPES, SegRecipe, named_recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from omnibench.handle import EncoderHandle
+
+END_TO_END_STRIDE = 32  # pixels; of the deepest map of a U-Net
+
+
+class Segmentation:
+    """Segmentation as in OmniRad, Sec. 3.3 and 4.4."""
+
+    name = "seg"
+    version = 1
+    summary = "one class a pixel: hybrid encoder and decoder on a frozen encoder"
+    recipes = tuple(RECIPES)
+    tunings: tuple[str, ...] = ()
+
+    def recipe(self, name: str, tuning: str | None = None) -> SegRecipe:
+        """Return the named recipe."""
+        return named_recipe(name)
+
+    def accepts(self, dataset: DatasetSpec, encoder: EncoderSpec, recipe: SegRecipe) -> str | None:
+        """Return why the combination makes no sense, or None."""
+        if dataset.kind != "masks":
+            return f"{dataset.name!r} has {dataset.kind}, not masks; `omnibench list` shows which"
+        if encoder.end_to_end and recipe.model != "end_to_end":
+            return f"{encoder.name!r} is trained from end to end; use --recipe medsegbench"
+        if recipe.model == "end_to_end" and not encoder.end_to_end:
+            return (
+                f"{encoder.name!r} is an encoder, and this recipe trains whole networks; use "
+                "--recipe paper, or an end-to-end network such as unet-resnet18"
+            )
+        step = END_TO_END_STRIDE if encoder.end_to_end else encoder.patch_size
+        if recipe.image_size % step:
+            nearest = max(1, round(recipe.image_size / step)) * step
+            return (
+                f"image_size {recipe.image_size} is not a multiple of {step}, which "
+                f"{encoder.name!r} needs; use --set image_size={nearest}"
+            )
+        return None
+
+    def stochastic(self, recipe: SegRecipe) -> bool:
+        """Runs differ in the modules' beginning and in data order."""
+        return True
+
+    def variants(self, recipe: SegRecipe) -> tuple[str, ...]:
+        """Return the one variant."""
+        return ("",)
+
+    def headline(self, recipe: SegRecipe) -> str:
+        """Return mean IoU over the pooled split, on the recipe's grid."""
+        return f"miou_dataset@{recipe.image_size}"
+
+    def run(
+        self, handle: EncoderHandle, dataset: Dataset, recipe: SegRecipe, context: RunContext
+    ) -> Iterator[Outcome]:
+        """Train on one seed; yields one outcome."""
+        from omnibench_plugins.tasks.seg.run import run
+
+        yield run(handle, dataset, recipe, context)
+
+    def score(
+        self, predictions: Mapping[str, np.ndarray[Any, Any]], split: str = "test"
+    ) -> Sequence[Metric]:
+        """Compute every metric of every grid from counts [N, C, 4].
+
+        Raises:
+            IntegrityError: If there are no counts, or they contradict each other.
+        """
+        from omnibench.metrics.segmentation import metrics_from_counts
+
+        prefix = f"{split}_counts@"
+        grids = sorted(name.removeprefix(prefix) for name in predictions if name.startswith(prefix))
+        if not grids:
+            raise IntegrityError(f"predictions hold no {prefix}…; run the cell again")
+        return [m for grid in grids for m in metrics_from_counts(predictions[prefix + grid], grid)]
+
+    def draw(
+        self, dataset: Dataset, predictions: Mapping[str, np.ndarray[Any, Any]], title: str
+    ) -> bytes | None:
+        """Return a sheet of test images with what was right, too much and missed."""
+        from omnibench_plugins.tasks.seg.sheet import sheet_png
+
+        return sheet_png(dataset, predictions, title)
