@@ -41,17 +41,18 @@ def confusion_png(
     counts = confusion_counts(s.argmax(axis=1), y, s.shape[1])
     cell = 0.95 if len(classes) <= 6 else 0.62 if len(classes) <= _MOST_LABELLED else 0.4
     side = 2.6 + cell * len(classes)
-    figure = Figure(figsize=(side + 0.9, side), dpi=120, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = Figure(figsize=(side + 0.9, side), dpi=120)
+    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     _write_cells(axes, counts, shares)
     _name_axes(axes, classes, counts)
     figure.colorbar(image, ax=axes, label="% of the true class", fraction=0.046, pad=0.02)
-    axes.set_title(f"{title}\n{_summary(counts)}" if title else _summary(counts), fontsize=9)
+    lines = [line for line in (title, _summary(counts)) if line]
+    axes.set_title("\n".join(lines), fontsize=9, pad=10, parse_math=False)
     buffer = io.BytesIO()
-    canvas.print_png(buffer, metadata={"Software": None})
+    figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -85,6 +86,8 @@ def _name_axes(axes: Axes, classes: Sequence[str], counts: Any) -> None:
     ticks = range(len(names))
     size = 8 if len(names) <= _MOST_LABELLED else 6
     axes.set_xticks(ticks, names, fontsize=size)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_parse_math(False)  # a dollar sign in a class name is a dollar sign
     if len(names) > 2:
         for label in axes.get_xticklabels():
             label.set(rotation=45, ha="right", rotation_mode="anchor")
