@@ -8,9 +8,10 @@ import omnibench
 from omnibench.interfaces import Task
 from omnibench_plugins.tasks.cls.task import Classification
 from omnibench_plugins.tasks.probes.task import Knn, Linear
+from omnibench_plugins.tasks.seg.task import Segmentation
 
 
 @omnibench.hookimpl
 def omnibench_tasks() -> Iterable[Task]:
-    """Offer classification and the two probes."""
-    return [Classification(), Knn(), Linear()]
+    """Offer classification, the two probes and segmentation."""
+    return [Classification(), Knn(), Linear(), Segmentation()]

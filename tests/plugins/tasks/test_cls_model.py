@@ -151,7 +151,7 @@ def test_targets_that_match_nothing_are_an_error(vit_handle):
 
 
 def test_lora_without_targets_names_the_other_tunings(vit_handle):
-    with pytest.raises(UsageError, match="names no layers for LoRA .* --tuning full"):
+    with pytest.raises(UsageError, match=r"names no layers for LoRA .* --tuning full"):
         tiny(vit_handle, lora=None)
 
 

@@ -243,7 +243,7 @@ def test_a_label_out_of_range_is_refused_before_training(vit_handle, stripes):
     split = stripes.split("val")
     bad = dataclasses.replace(split, targets=split.targets + 5)
     dataset = dataclasses.replace(stripes, splits={**stripes.splits, "val": bad})
-    with pytest.raises(IntegrityError, match="split 'val' .* labels from 5 to 6, but 2 classes"):
+    with pytest.raises(IntegrityError, match=r"split 'val' .* labels from 5 to 6, but 2 classes"):
         run(vit_handle(), dataset, small("head"))
 
 
