@@ -134,7 +134,7 @@ def test_numbered_classes_are_in_numeric_order(tmp_path: Path) -> None:
 
 
 def test_too_few_images_to_split_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(IntegrityError, match="too few to split in three"):
+    with pytest.raises(IntegrityError, match="4 images are too few to split in three"):
         opened(class_folders(tmp_path, a=2, b=2))
 
 
@@ -228,6 +228,7 @@ def test_a_split_column_is_taken_as_given(ten: Path) -> None:
         ("x99,ap,p1", "1 of 21 images that are not in the folder: x99"),
         ("../../etc/passwd,ap,p1", "not in the folder: ../../etc/passwd"),
         ("x01,ap,p1", "names 1 images more than once"),
+        ("pictures/x01.png,ap,p1", "1 images are named more than once: pictures/x01.png"),
         ("x01.png,,p1", "no label for 1 images"),
         ("x01.png,ap,", "column patient is empty for 1 images"),
     ],
@@ -416,6 +417,16 @@ def test_hidden_files_are_not_images(tmp_path: Path) -> None:
     class_folders(tmp_path, a=10, b=10)
     (tmp_path / "a" / "._000.png").write_bytes(b"resource fork")
     assert len(every_sample(opened(tmp_path))) == 20
+
+
+def test_linked_folders_are_followed_once_and_circles_end(tmp_path: Path) -> None:
+    class_folders(tmp_path / "elsewhere", a=10)
+    class_folders(tmp_path / "study", b=10)
+    (tmp_path / "study" / "a").symlink_to(tmp_path / "elsewhere" / "a")
+    (tmp_path / "study" / "b" / "circle").symlink_to(tmp_path / "study" / "b")
+    dataset = opened(tmp_path / "study")
+    assert dataset.classes == ("a", "b")
+    assert len(every_sample(dataset)) == 20
 
 
 def test_captions_come_before_masks_and_masks_before_classes(tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ def test_a_cmyk_jpeg_becomes_rgb(tmp_path: Path) -> None:
     red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     image = read_image(saved(tmp_path / "a.jpg", red))
     assert image.shape == (16, 16, 3)
-    assert image[8, 8, 0] > 200 > 60 > image[8, 8, 1]
+    assert image[8, 8, 0] > 200
+    assert image[8, 8, 1] < 60
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,9 @@ def open_folder(name: str, root: Path, access: DataAccess) -> OpenDataset:
     samples = sorted(layout.samples, key=lambda sample: sample.image)
     if not samples:
         raise IntegrityError(f"{root} holds no samples: its folders or tables are empty")
+    twice = [image for image, n in Counter(s.image for s in samples).items() if n > 1]
+    if twice:
+        raise IntegrityError(f"{len(twice)} images are named more than once: {listed(twice)}")
     shas, sizes = _survey_images(root, samples, access)
     classes, read_target, target_texts = _targets(root, layout, samples, sizes)
     splits, split_rule = _assign(samples, shas, layout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,7 @@ from omnibench.interfaces import DatasetKind
 
 STANDARD = (".png", ".jpg", ".jpeg")
 DICOM = (".dcm", ".dicom")
+HIDDEN = (".", "__MACOSX")
 SHOWN = 3  # names an error message lists
 
 
@@ -42,13 +44,26 @@ class Layout:
 
 
 def images_below(root: Path, folder: str = "") -> list[str]:
-    """Return the images below `root/folder`, relative to `root`, sorted; hidden ones left out."""
-    found = []
-    for path in (root / folder).rglob("*"):
-        relative = path.relative_to(root)
-        hidden = any(part.startswith((".", "__MACOSX")) for part in relative.parts)
-        if path.suffix.lower() in STANDARD + DICOM and not hidden and path.is_file():
-            found.append(relative.as_posix())
+    """Return the images below `root/folder`, relative to `root`, sorted; hidden ones left out.
+
+    Links to folders are followed, each folder once.
+    """
+    found: list[str] = []
+    seen: set[Path] = set()
+    for where, folders, files in os.walk(root / folder, followlinks=True):
+        place = Path(where)
+        if place.resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(place.resolve())
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+        below = place.relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        found += [
+            prefix + name
+            for name in files
+            if name.lower().endswith(STANDARD + DICOM) and not name.startswith(HIDDEN)
+        ]
     return sorted(found)
 
 

@@ -40,8 +40,8 @@ def require_all(splits: Sequence[str]) -> None:
     empty = [split for split in SPLITS if split not in splits]
     if empty:
         raise IntegrityError(
-            f"{' and '.join(empty)} would be empty: {len(splits)} images (or too few groups) "
-            "are too few to split in three"
+            f"{' and '.join(empty)} would be empty: {len(splits)} images are too few to split in "
+            "three, or belong to too few groups, or are too often the same"
         )
 
 
