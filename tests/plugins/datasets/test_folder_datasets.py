@@ -311,9 +311,12 @@ def test_masks_can_be_split_by_patient(tmp_path: Path) -> None:
     assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
 
 
-def test_a_label_column_makes_no_sense_for_masks(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"label_column is for folders with metadata.csv"):
+def test_a_label_column_makes_no_sense_beside_other_targets(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"label_column is for folders with metadata\.csv"):
         opened(masks(tmp_path, 10), label_column="x")
+    (tmp_path / "captions.csv").write_text("ID,Caption\n000,text\n")
+    with pytest.raises(UsageError, match=r"label_column is for folders with metadata\.csv"):
+        opened(tmp_path, label_column="x")
 
 
 # -- captions --------------------------------------------------------------------------

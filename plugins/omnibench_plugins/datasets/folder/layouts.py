@@ -64,6 +64,7 @@ def read_captions(root: Path, options: Options) -> Layout:
     The tables have the columns ID and Caption, as ROCOv2's; several rows of one ID are several
     captions of one image.
     """
+    _refuse_label_column(options)
     samples: list[Sample] = []
     for split, table in _caption_tables(root).items():
         rows = [_lower_keys(row) for row in read_table(table)]
@@ -226,8 +227,7 @@ def _in_class_folders(root: Path, folder: str) -> list[Sample]:
 
 def _with_groups(root: Path, samples: list[Sample], options: Options) -> list[Sample]:
     """Add the groups that metadata.csv gives, where a group column is asked for."""
-    if "label_column" in options:
-        raise UsageError("label_column is for folders with metadata.csv and no other targets")
+    _refuse_label_column(options)
     if "group_column" not in options:
         return samples
     if not (root / "metadata.csv").is_file():
@@ -244,6 +244,11 @@ def _with_groups(root: Path, samples: list[Sample], options: Options) -> list[Sa
             f"{listed(without)}"
         )
     return [replace(sample, group=of_image[sample.image]) for sample in samples]
+
+
+def _refuse_label_column(options: Options) -> None:
+    if "label_column" in options:
+        raise UsageError("label_column is for folders with metadata.csv and no other targets")
 
 
 def _groups_of(rows: list[dict[str, str]], id_column: str, options: Options) -> dict[str, str]:
