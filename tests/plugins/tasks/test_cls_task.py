@@ -12,6 +12,7 @@ from omnibench.interfaces import DatasetSpec, EncoderSpec, RunContext, Task
 from omnibench.recipe import as_document, override
 from omnibench.training import Optimisation
 from omnibench_plugins.tasks import omnibench_tasks
+from omnibench_plugins.tasks.cls import inputs as inputs_module
 from omnibench_plugins.tasks.cls import samples as samples_module
 from omnibench_plugins.tasks.cls.recipe import PAPER, named_recipe
 from omnibench_plugins.tasks.cls.run import _optimisation as optimisation
@@ -184,32 +185,27 @@ def test_head_only_leaves_the_encoder_bit_identical(vit_handle, stripes):
     assert changed["full"]  # the comparison sees a change where there is one
 
 
-def test_head_only_without_augmentation_encodes_every_image_once(vit_handle, stripes):
+@pytest.mark.parametrize(
+    ("augmentation", "expected"), [("none", 24 + 12 + 12), ("affine", 5 * 24 + 12 + 12)]
+)
+def test_head_only_encodes_what_never_changes_once(vit_handle, stripes, augmentation, expected):
     seen = []
 
     def count(vit):
         original = vit.forward_features
         vit.forward_features = lambda x: seen.append(len(x)) or original(x)
 
-    run(vit_handle(change=count), stripes, small("head", epochs=5))
-    assert sum(seen) == 24 + 12 + 12 + 1  # and one image to count operations
+    run(vit_handle(change=count), stripes, small("head", epochs=5, augmentation=augmentation))
+    assert sum(seen) == expected + 1  # and one image to count operations
 
 
-def test_fixed_features_train_the_same_head_as_images_do(vit_handle, stripes):
-    from omnibench_plugins.tasks.cls import inputs as inputs_module
-
+def test_features_encoded_once_train_the_same_head_as_images_do(vit_handle, stripes):
     recipe = small("head", epochs=3, head_dropout=0.0)
-    cached = run(vit_handle(), stripes, recipe)
+    once = run(vit_handle(), stripes, recipe)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            inputs_module,
-            "FixedFeatures",
-            lambda model, data, context: inputs_module.Images(model, data, "none", context),
-        )
-        recomputed = run(vit_handle(), stripes, recipe)
-    assert cached.predictions["test_score"] == pytest.approx(
-        recomputed.predictions["test_score"], abs=1e-6
-    )
+        patch.setattr(inputs_module, "FrozenEncoder", inputs_module.Images)
+        anew = run(vit_handle(), stripes, recipe)
+    assert once.predictions["test_score"] == pytest.approx(anew.predictions["test_score"], abs=1e-6)
 
 
 def test_the_released_augmentation_runs_end_to_end(vit_handle, stripes):

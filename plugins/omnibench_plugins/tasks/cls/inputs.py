@@ -1,4 +1,4 @@
-"""What a classifier is trained on: augmented images, or features that never change."""
+"""How images become logits: encoded anew in every epoch, or once where nothing changes."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ class Inputs(Protocol):
 def inputs_for(
     model: Classifier, data: Mapping[str, Samples], recipe: ClsRecipe, context: RunContext
 ) -> Inputs:
-    """Choose: a frozen encoder without augmentation says the same in every epoch."""
-    if recipe.tuning == "head" and recipe.augmentation == "none":
-        return FixedFeatures(model, data, context)
-    return Images(model, data, recipe.augmentation, context)
+    """Choose how the tuning reaches its logits."""
+    kind = FrozenEncoder if recipe.tuning == "head" else Images
+    return kind(model, data, recipe.augmentation, context)
 
 
 class Images:
@@ -78,25 +77,34 @@ class Images:
         return images.expand(-1, 3, -1, -1)
 
 
-class FixedFeatures:
-    """Encodes every split once; afterwards an epoch costs one linear layer."""
+class FrozenEncoder(Images):
+    """Encodes what is the same in every epoch once: all images but augmented ones.
 
-    def __init__(self, model: Classifier, data: Mapping[str, Samples], context: RunContext) -> None:
-        self.model = model
-        self.context = context
-        self.images_per_second = 0.0
+    Without augmentation an epoch costs one linear layer.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        data: Mapping[str, Samples],
+        augmentation: str,
+        context: RunContext,
+    ) -> None:
+        super().__init__(model, data, augmentation, context)
         self.pooled: dict[str, Tensor] = {}
-        for split, samples in data.items():
+        for split in ("train", "val", "test") if augmentation == "none" else ("val", "test"):
             self.pooled[split], self.images_per_second = in_chunks(
                 lambda images: model.encoder(images).pooled,
-                samples.images,
+                data[split].images,
                 context,
                 f"encoding {split}",
             )
 
     def training_logits(self, index: Tensor, draws: torch.Generator) -> Tensor:
-        """Return logits [b, C] of training features."""
-        return self._head(self.pooled["train"][index])
+        """Return logits [b, C] of training features, or of augmented images."""
+        if "train" in self.pooled:
+            return self._head(self.pooled["train"][index])
+        return super().training_logits(index, draws)
 
     @torch.no_grad()
     def logits(self, split: str) -> Tensor:
