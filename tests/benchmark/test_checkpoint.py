@@ -42,9 +42,7 @@ def test_safetensors_are_recognised_by_content(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model"])
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
-def test_wrappers_and_parallel_prefixes_come_off(
-    tmp_path: Path, wrapper: str, prefix: str
-) -> None:
+def test_wrappers_and_parallel_prefixes_come_off(tmp_path: Path, wrapper: str, prefix: str) -> None:
     wrapped = {wrapper: {prefix + k: v for k, v in state().items()}, "epoch": 3}
     torch.save(wrapped, tmp_path / "w.pt")
     assert read_state(tmp_path / "w.pt").keys() == state().keys()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import create_model, get_pretrained_cfg, is_model, list_models, list_pretrained
+from timm.models import create_model, is_model, list_models, list_pretrained
 from torch import Tensor, nn
 
 from omnibench.encoder import Encoder, Features, thirds
@@ -174,10 +174,8 @@ def _check_name(arch: str) -> None:
             f"timm has no model {name!r}.{suggestion(name, list_models())} "
             "timm.list_models() shows all."
         )
-    if tag and get_pretrained_cfg(arch, allow_unregistered=False) is None:
-        raise UsageError(
-            f"timm has no weights {arch!r}.{suggestion(arch, list_pretrained(f'{name}.*'))}"
-        )
+    if tag and arch not in (known := list_pretrained(f"{name}.*")):
+        raise UsageError(f"timm has no weights {arch!r}.{suggestion(arch, known)}")
 
 
 def _fixed_size(backbone: Any) -> tuple[int, int] | None:
