@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from omnibench.checkpoint import load_checked, read_state
-from omnibench.errors import IntegrityError
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from omnibench.checkpoint import load_checked, read_state
+from omnibench.errors import IntegrityError
 
 
 def small_net() -> nn.Module:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from omnibench.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, Features, thirds
 from omnibench.errors import PluginError, UsageError
-from torch import Tensor, nn
 
 
 class Toy(Encoder):

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants as hub_constants
 from huggingface_hub import errors as hub_errors
+
 from omnibench import hub, weights
 from omnibench.errors import IntegrityError, SetupError, UsageError, WeightsMissing
 from omnibench.interfaces import EncoderSpec, HubFile
@@ -267,6 +268,7 @@ def test_missing_weights_end_at_once_and_without_torch(tmp_path: Path, mode: str
         capture_output=True,
         text=True,
         timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "hf download acme/vit model.safetensors" in done.stdout

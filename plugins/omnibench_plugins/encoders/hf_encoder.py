@@ -7,8 +7,10 @@ built; code in a repository is never run.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
+from transformers.utils import logging
 
 from omnibench.checkpoint import read_state, require_finite
 from omnibench.encoder import Encoder, Features
@@ -161,17 +164,19 @@ def _loaded(model_class: Any, config: Any, options: dict[str, Any], path: Path) 
     state = read_state(path)
     require_finite(state, path)
     try:
-        backbone, report = model_class.from_pretrained(
-            None,
-            config=config,
-            state_dict=dict(state),
-            dtype=torch.float32,
-            output_loading_info=True,
-            **options,
-        )
+        with _quiet():
+            backbone, report = model_class.from_pretrained(
+                None,
+                config=config,
+                state_dict=dict(state),
+                dtype=torch.float32,
+                output_loading_info=True,
+                **options,
+            )
     except RuntimeError as error:
         raise IntegrityError(f"{path} does not fit: {error}") from error
-    surplus = [k for k in report["unexpected_keys"] if not k.startswith(SURPLUS)]
+    base = f"{model_class.base_model_prefix}."
+    surplus = [k for k in report["unexpected_keys"] if not k.removeprefix(base).startswith(SURPLUS)]
     missing = [*report["missing_keys"], *report["mismatched_keys"]]
     if missing or surplus:
         some = ", ".join(str(key) for key in [*missing, *surplus][:3])
@@ -180,6 +185,20 @@ def _loaded(model_class: Any, config: Any, options: dict[str, Any], path: Path) 
             f"another shape, {len(surplus)} surplus ({some}). It belongs to another model."
         )
     return backbone
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' own report of keys, which is checked here instead."""
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def _model_type(facts: dict[str, Any]) -> str:

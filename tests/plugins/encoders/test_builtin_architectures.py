@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import omnibench_plugins.encoders
 import pytest
 import torch
+from torch import Tensor, nn
+
+import omnibench_plugins.encoders
 from omnibench.encoder import Encoder
 from omnibench.errors import UsageError
 from omnibench.registry import Registry
-from torch import Tensor, nn
 
 REGISTRY = Registry.of(omnibench_plugins.encoders)
 # One of each architecture: radio-dino-* is dino-*'s; mae-base and vit-* differ in statistics only.

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import omnibench_plugins.encoders
 import pytest
 import torch
+
+import omnibench_plugins.encoders
 from omnibench import weights
 from omnibench.errors import UsageError, WeightsMissing
 from omnibench.interfaces import NAME, EncoderSpec
@@ -151,7 +152,7 @@ sys.exit(bool({"torch", "numpy", "pandas", "timm", "transformers", "open_clip"} 
 
 
 def test_cards_and_references_import_no_torch() -> None:
-    done = subprocess.run([sys.executable, "-c", LIST_IN_A_NEW_PROCESS], timeout=60)
+    done = subprocess.run([sys.executable, "-c", LIST_IN_A_NEW_PROCESS], timeout=60, check=False)
     assert done.returncode == 0
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
 from omnibench.encoder import Encoder
 from omnibench.errors import IntegrityError, UsageError
 from omnibench_plugins.encoders.hf_encoder import build
 from omnibench_plugins.encoders.references import HF_LINEARS
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 SHAPE = {
     "hidden_size": 48,
@@ -178,6 +179,20 @@ def test_a_two_tower_repository_gives_its_image_tower(tmp_path: Path, name: str)
     state = {f"vision_model.{k}": v for k, v in load_file(path).items()}
     save_file(state | {"text_model.x": torch.zeros(1), "logit_scale": torch.zeros(1)}, path)
     assert torch.equal(build(path).eval()(images()).pooled, alone(images()).pooled)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "prefix"), [("vit", "vit."), ("dinov2", "dinov2.")])
+def test_a_classifiers_repository_gives_its_encoder(
+    tmp_path: Path, name: str, prefix: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = repository(tmp_path, name)
+    alone = build(path).eval()
+    state = {f"{prefix}{k}": v for k, v in load_file(path).items()}
+    save_file(state | {"classifier.weight": torch.zeros(2, 48)}, path)
+    capfd.readouterr()
+    assert torch.equal(build(path).eval()(images()).tokens, alone(images()).tokens)
+    assert capfd.readouterr() == ("", "")
 
 
 @torch.no_grad()

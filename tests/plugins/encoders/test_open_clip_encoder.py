@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
 from omnibench.encoder import Encoder
 from omnibench.errors import IntegrityError, UsageError
 from omnibench_plugins.encoders import open_clip_encoder, timm_encoder
-from safetensors.torch import save_file
-from torch import Tensor
 
 TAG = "datacomp_xl_s13b_b90k"
 

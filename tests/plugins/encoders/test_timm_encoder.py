@@ -6,11 +6,12 @@ import re
 
 import pytest
 import torch
+from timm.models import create_model
+from torch import Tensor
+
 from omnibench.encoder import Encoder
 from omnibench.errors import UsageError
 from omnibench_plugins.encoders.timm_encoder import TimmEncoder, build
-from timm.models import create_model
-from torch import Tensor
 
 # name, prefix tokens (None where there is no class token), patch size, depth, dense layers
 MODELS = [

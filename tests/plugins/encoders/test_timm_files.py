@@ -8,17 +8,18 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import omnibench_plugins.encoders
 import pytest
 import torch
-from omnibench.encoder import Encoder
-from omnibench.errors import IntegrityError
-from omnibench.registry import Registry
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from timm.models import create_model
 from torch import Tensor
+
+import omnibench_plugins.encoders
+from omnibench.encoder import Encoder
+from omnibench.errors import IntegrityError
+from omnibench.registry import Registry
 
 REGISTRY = Registry.of(omnibench_plugins.encoders)
 REAL = "dinov2_vits14_518_fp16.safetensors"

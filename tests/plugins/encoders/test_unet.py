@@ -5,9 +5,10 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
-import omnibench_plugins.encoders
 import pytest
 import torch
+
+import omnibench_plugins.encoders
 from omnibench.errors import SetupError
 from omnibench.handle import EncoderHandle, WeightsChoice
 from omnibench.registry import Registry
