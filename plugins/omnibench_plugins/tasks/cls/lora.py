@@ -35,8 +35,8 @@ def add_adapters(module: nn.Module, targets: str | list[str], rank: int, dropout
         inject_adapter_in_model(config, module)
     except ValueError as error:
         raise PluginError(
-            f"LoRA targets {targets!r} match no layer of {type(module).__name__}: {error}; "
-            "correct the encoder's lora_targets"
+            f"LoRA targets {targets!r} match no layer of {type(module).__name__} that can be "
+            "adapted; use --tuning full or --tuning head, or correct the encoder's lora_targets"
         ) from error
     return sum(isinstance(m, LoraLayer) for m in module.modules())
 
