@@ -122,9 +122,10 @@ def fit(
                 nn.utils.clip_grad_norm_(parameters, clip)
             scaler.step(optimizer)
             scaler.update()
-            total += float(value) * len(batch)
+            found = value.detach().item()
+            total += found * len(batch)
             context.progress.advance(
-                note=f"epoch {epoch + 1}/{optimisation.epochs} loss {float(value):.3f}"
+                note=f"epoch {epoch + 1}/{optimisation.epochs} loss {found:.3f}"
             )
         # validation decides which epoch is kept
         model.eval()
@@ -151,7 +152,7 @@ def autocast(context: RunContext) -> AbstractContextManager[object]:
 def _require_finite(value: Tensor, epoch: int, step: int) -> None:
     if not bool(torch.isfinite(value)):
         raise RunFailed(
-            f"the training loss became {float(value)} in epoch {epoch + 1}, step {step + 1}; "
+            f"the training loss became {value.detach().item()} in epoch {epoch + 1}, step {step + 1}; "
             "try a smaller --set lr=…, or --precision fp32",
             kind="nan_loss",
         )

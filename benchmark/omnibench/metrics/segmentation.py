@@ -105,7 +105,8 @@ def dice(counts: Ints) -> Floats:
 def per_image(score: Callable[[Ints], Floats], counts: Ints, first_class: int = 1) -> Floats:
     """Return one score an image [N]: the mean over classes from `first_class`, both empty = 1."""
     scores = score(counts[:, first_class:])
-    return np.where(np.isnan(scores), 1.0, scores).mean(axis=1)
+    means: Floats = np.where(np.isnan(scores), 1.0, scores).mean(axis=1)
+    return means
 
 
 def empty_reference(counts: Ints) -> float:
@@ -148,7 +149,8 @@ def _pooled(score: Callable[[Ints], Floats], counts: Ints, first_class: int) -> 
 
 
 def _ratio(part: Ints, whole: Ints) -> Floats:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    ratio: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return ratio
 
 
 DEFINITIONS: dict[str, Callable[[Ints], float | None]] = {
