@@ -23,8 +23,10 @@ class WeightsChoice:
     Args:
         kind: `official` (the card's source), `file` (`--weights`), `random`
             (`--random-weights`), or `own` (the plugin carries them).
-        path: Local file, for `official` and `file`.
-        sha256: Digest of that file; for `random` a digest of the drawing rule.
+        path: Local file, for `official` and `file`; for `random` a companion file of the card's
+            source (`config.json`), where building needs one.
+        sha256: Digest of that file (with companions, of their digests in order); for `random`
+            a digest of the drawing rule.
         revision: Commit of the hub repository, for `official`.
     """
 

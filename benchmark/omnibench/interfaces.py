@@ -71,7 +71,8 @@ class EncoderSpec:
     """Card of an encoder; making one must not import torch or touch the disk.
 
     `build(weights=PATH | None, random_init=BOOL)` returns an `omnibench.encoder.Encoder`.
-    With `random_init` it draws parameters and reads nothing; otherwise it loads `weights`, a
+    With `random_init` it draws parameters and reads no weights (if `source` has companions,
+    `weights` is then the path of the first of them); otherwise it loads `weights`, a
     local file whose digest the harness has already recorded. When `source` is None and
     no file is given, `weights` is None and the encoder carries its own parameters.
 

@@ -45,7 +45,8 @@ def resolve(
         IntegrityError: If a file is not the one that was pinned.
     """
     if file is not None and (random or card.end_to_end):
-        reason = "--random-weights" if random else f"{card.name}, which is trained from scratch"
+        scratch = f"{card.name}, which is trained from scratch"
+        reason = scratch if card.end_to_end else "--random-weights"
         raise UsageError(f"--weights cannot be combined with {reason}; drop --weights")
     if card.end_to_end:
         return WeightsChoice(kind="own")

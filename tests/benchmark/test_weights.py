@@ -97,7 +97,7 @@ def test_contradicting_options_are_refused(tmp_path: Path) -> None:
         resolve(CARD, tmp_path, file=tmp_path / "w.pt", random=True)
     unet = EncoderSpec(name="unet", end_to_end=True, build_end_to_end=build)
     with pytest.raises(UsageError, match="trained from scratch"):
-        resolve(unet, tmp_path, file=tmp_path / "w.pt")
+        resolve(unet, tmp_path, file=tmp_path / "w.pt", random=True)
     assert resolve(unet, tmp_path).kind == "own"
 
 
