@@ -147,19 +147,30 @@ def print_summary(summary: CellSummary) -> None:
     """Print what a cell amounts to: metrics, cost, notes, records."""
     n = len(summary.seeds)
     heading = f"mean ± sd over {n} seeds" if n != 1 else "value of one run"
-    rows = [(row.id, _mean_sd(row), " | ".join(row.published) or "–") for row in summary.rows]
+    shown = _shown(summary.rows)
+    rows = [(row.id, _mean_sd(row), " | ".join(row.published) or "–") for row in shown]
     print_table(
         ("metric (test)", heading, "published, same metric"),
         rows,
         title=summary.title,
     )
     lines = [_cost_line(summary)] if summary.cost else []
+    if len(shown) < len(summary.rows):
+        lines.append(f"{len(summary.rows) - len(shown)} more metrics on other grids: --json")
     for seed, message in summary.failed.items():
         lines.append(f"seed {seed} FAILED: {message}")
     lines += [f"note: {note}" for note in summary.notes]
     lines += [f"record: {path}" for path in summary.records]
     lines += [f"picture: {path}" for path in summary.pictures]
     print_lines([*lines, ""])
+
+
+def _shown(rows: Sequence[MetricRow]) -> list[MetricRow]:
+    """Leave out what is measured on another grid than the headline, unless a paper prints it."""
+    if not rows:
+        return []
+    grid = rows[0].id.partition("@")[2]
+    return [row for row in rows if row.published or row.id.partition("@")[2] in ("", grid)]
 
 
 def _mean_sd(row: MetricRow) -> str:
