@@ -64,6 +64,7 @@ def test_the_real_dinov2_file_loads_exactly(test_data: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @torch.no_grad()
 def test_the_real_dinov2_file_sees_breast_lesions(test_data: Path) -> None:
     """Linear probe on breastmnist_224: AUC 0.914 (the file's README; 0.731 for a random ViT)."""
