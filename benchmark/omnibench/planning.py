@@ -230,12 +230,12 @@ def _handle(request: RunRequest, card: EncoderSpec) -> EncoderHandle:
     choice = weights.resolve(
         card,
         file=request.weights,
-        random=request.random_weights or card.end_to_end,
+        random=request.random_weights,
         offline=request.offline,
         cache=request.cache,
     )
     suffix = {"file": f"+{choice.sha256[:8]}", "random": "+random"}.get(choice.kind, "")
-    label = request.label or card.name + ("" if card.end_to_end else suffix)
+    label = request.label or card.name + suffix
     return EncoderHandle(card=card, weights=choice, label=label)
 
 

@@ -195,9 +195,7 @@ def _compare(record: RunRecord, published: Sequence[PublishedValue]) -> _Compari
 
 def _obstacle(record: RunRecord, value: PublishedValue) -> str | None:
     identity = record.identity
-    if identity["encoder"]["weights"] not in ("official", "own") and value.recipes != (
-        "medsegbench",
-    ):
+    if identity["encoder"]["weights"] not in ("official", "own"):
         return "these are not the published weights"
     if identity["dataset"]["limit"]:
         return f"this run saw {identity['dataset']['limit']} images a split"
