@@ -55,8 +55,8 @@ class LinearRecipe(ProbeRecipe):
     """Logistic regression on standardised features; C is chosen on validation data."""
 
     features: Chosen = "pooled+mean"
-    # Inverse strengths of the L2 penalty: decades around the usual 1, wide enough that some
-    # hundred and some ten thousand samples both find their optimum inside.
+    # Inverse strengths of the L2 penalty, decades around the usual 1. On a few hundred separable
+    # samples validation is flat towards large C; the record holds its score at every C.
     grid: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
     max_iterations: int = 2000
 
