@@ -71,7 +71,9 @@ def evaluate(inputs: Inputs, name: str, samples: Samples, context: RunContext) -
 def _native_counts(logits: Tensor, mask: Tensor) -> Ints:
     """Return int64 [C, 4] of logits [C, S, S], resized to a mask [H, W]."""
     resized = resize(logits[None].float(), mask.shape)
-    return pixel_counts(resized.argmax(dim=1), mask[None].to(logits.device), len(logits))[0]
+    counts = pixel_counts(resized.argmax(dim=1), mask[None].to(logits.device), len(logits))
+    one: Ints = counts[0]
+    return one
 
 
 def pixel_counts(predicted: Tensor, reference: Tensor, classes: int) -> Ints:
@@ -84,7 +86,7 @@ def pixel_counts(predicted: Tensor, reference: Tensor, classes: int) -> Ints:
     """
     pairs = reference.flatten(1).long() * classes + predicted.flatten(1)
     table = torch.stack([p.bincount(minlength=classes**2) for p in pairs])
-    confusion = table.unflatten(1, (classes, classes))  # [B, reference, predicted]
+    confusion = table.reshape(-1, classes, classes)  # [B, reference, predicted]
     tp = confusion.diagonal(dim1=1, dim2=2)
     fp, fn = confusion.sum(dim=1) - tp, confusion.sum(dim=2) - tp
     tn = confusion.sum(dim=(1, 2))[:, None] - tp - fp - fn

@@ -48,10 +48,9 @@ class Fusion(nn.Module):
         ):
             # A 1x1 convolution of a concatenation is a sum, and it commutes with resizing: the
             # products are taken on the small maps. Batch statistics are those of the full grid.
-            for_tap, for_level = projection.weight.split([tap.shape[1], level.shape[1]], dim=1)
-            joined = resize(F.conv2d(tap, for_tap), grid) + resize(
-                F.conv2d(level, for_level), grid
-            )
+            weight = projection.get_parameter("weight")
+            for_tap, for_level = weight[:, : tap.shape[1]], weight[:, tap.shape[1] :]
+            joined = resize(F.conv2d(tap, for_tap), grid) + resize(F.conv2d(level, for_level), grid)
             fused.append(resize(norm(joined), level.shape[-2:]))
         return fused
 

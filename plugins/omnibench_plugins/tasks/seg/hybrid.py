@@ -79,8 +79,8 @@ class ScaleAttention(nn.Module):
         where = tokens + position_code(height, width, x.shape[1]).to(tokens)
         mixed, _ = self.attention(where, where, tokens, need_weights=False)
         tokens = self.norm1(tokens + mixed)
-        tokens = self.norm2(tokens + self.ffn(tokens))
-        return tokens.transpose(1, 2).reshape(x.shape)
+        out: Tensor = self.norm2(tokens + self.ffn(tokens))
+        return out.transpose(1, 2).reshape(x.shape)
 
 
 def position_code(height: int, width: int, dim: int) -> Tensor:

@@ -62,4 +62,5 @@ def _with_positions(model: Any, patches: Tensor, grid: list[int]) -> Tensor:
     )
     if patches_only:
         return torch.cat([cls, patches + positions], dim=1)
-    return torch.cat([cls, patches], dim=1) + positions
+    tokens: Tensor = torch.cat([cls, patches], dim=1) + positions
+    return tokens

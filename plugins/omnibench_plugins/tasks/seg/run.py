@@ -146,9 +146,7 @@ def _arrays(
     return arrays
 
 
-def _gallery(
-    data: Data, maps: np.ndarray[Any, Any], size: int
-) -> dict[str, np.ndarray[Any, Any]]:
+def _gallery(data: Data, maps: np.ndarray[Any, Any], size: int) -> dict[str, np.ndarray[Any, Any]]:
     """Return evenly spaced test ids and their predicted maps, in the dataset's mask values."""
     rows = np.unique(np.linspace(0, len(maps) - 1, GALLERY).round().astype(np.int64))
     values = np.array(data.values["train"], dtype=np.uint8)
