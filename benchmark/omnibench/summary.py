@@ -197,6 +197,8 @@ def _obstacle(record: RunRecord, value: PublishedValue) -> str | None:
     identity = record.identity
     if identity["encoder"]["weights"] not in ("official", "own"):
         return "these are not the published weights"
+    if record.dataset.get("facts", {}).get("unverified"):
+        return "this run read data that are not the published files"
     if identity["dataset"]["limit"]:
         return f"this run saw {identity['dataset']['limit']} images a split"
     if identity["task"]["recipe"] not in value.recipes:

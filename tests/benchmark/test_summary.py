@@ -76,6 +76,12 @@ def test_a_value_that_is_not_comparable_says_why(where, change, reason):
     assert any(reason in note and "Table 3" in note for note in summary.notes)
 
 
+def test_unverified_data_are_not_compared():
+    changed = record(dataset={"facts": {"unverified": "true"}})
+    notes = summarise([(changed, "a")], [CELL], "f1_macro").notes
+    assert any("not the published files" in note for note in notes)
+
+
 def test_a_changed_field_a_missing_metric_and_the_values_own_reason_are_said():
     notes = summarise([(record(changes={"lr": "1"}), "a")], [CELL], "f1_macro")
     assert "this run changed lr" in notes.notes[-1] and notes.recipe == "paper with lr=1"
