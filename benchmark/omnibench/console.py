@@ -122,9 +122,9 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        box=box.SIMPLE_HEAD, title=Text(plain(title)), title_justify="left", pad_edge=False
-    )
+    if title:
+        print_lines([title])
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         last = number >= len(columns) - right
         short = all(len(str(row[number])) <= 40 for row in rows)
