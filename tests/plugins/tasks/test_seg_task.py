@@ -3,6 +3,7 @@
 import dataclasses
 import io
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,9 +192,10 @@ def test_the_same_seed_gives_the_same_counts_and_another_does_not(trained):
 
 
 def test_counts_do_not_depend_on_what_is_kept(trained, monkeypatch):
+    # nothing is kept: every chunk is computed again in every epoch
     monkeypatch.setattr(
-        FrozenInputs.__init__, "__defaults__", (0,)
-    )  # nothing is kept, every chunk is computed again
+        "omnibench_plugins.tasks.seg.run.FrozenInputs", partial(FrozenInputs, keep_bytes=0)
+    )
     again = outcome(blobs())
     for name, array in trained.predictions.items():
         assert np.array_equal(array, again.predictions[name]), name
@@ -205,6 +207,16 @@ def test_only_what_fits_is_kept():
     one = 3 * 64 * 4 * 4 * 4  # taps of an image: three of 64 channels, 4x4, float32
     for budget, kept in ((12 * one, {"train", "val"}), (12 * one - 1, {"train"}), (one, set())):
         assert set(FrozenInputs(model, data, RunContext(seed=0), budget).kept) == kept
+
+
+def test_mixed_precision_reaches_training_and_evaluation(trained):
+    recipe = dataclasses.replace(TINY, epochs=1)
+    context = RunContext(seed=0, precision="bf16")
+    [found] = TASK.run(handle(), blobs(), recipe, context)
+    plain = outcome(blobs(), recipe)
+    assert found.details["train_losses"] != plain.details["train_losses"]
+    assert found.details["train_losses"] == pytest.approx(plain.details["train_losses"], rel=0.1)
+    assert (found.predictions["test_counts@64"].sum(axis=2) == 64 * 64).all()
 
 
 # training -----------------------------------------------------------------------------------
