@@ -42,6 +42,8 @@ def load_checked(
 ) -> None:
     """Load `state` into `module`, or raise without leaving anything to chance.
 
+    What was loaded is noted in `module.key_coverage`, for the record.
+
     Args:
         module: Receives the values, in its own precision.
         state: Named tensors; those of a head may be surplus.
@@ -78,6 +80,11 @@ def load_checked(
         )
     require_finite(wanted, path)
     module.load_state_dict(wanted, strict=False)
+    head = len(state) - len(wanted)
+    # A plain attribute: nn.Module declares its attributes as tensors and modules.
+    module.__dict__["key_coverage"] = (
+        f"{len(wanted)} of {len(own)} tensors, {head} of a head left out"
+    )
 
 
 def require_finite(state: Mapping[str, Tensor], path: Path) -> None:

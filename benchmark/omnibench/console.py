@@ -106,16 +106,13 @@ class _Lines:
         )
 
 
-def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "", right: int = 0
-) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
     """Print a table to stdout.
 
     Args:
         columns: Headings.
         rows: Cells; anything with a `str`.
         title: Line above the table.
-        right: Number of last columns that are aligned to the right.
     """
     from rich import box
     from rich.console import Console
@@ -126,11 +123,8 @@ def print_table(
         print_lines([title])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
-        last = number >= len(columns) - right
         short = all(len(str(row[number])) <= 40 for row in rows)
-        table.add_column(
-            column, justify="right" if last else "left", overflow="fold", no_wrap=short
-        )
+        table.add_column(column, overflow="fold", no_wrap=short)
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     width = None if sys.stdout.isatty() else 200

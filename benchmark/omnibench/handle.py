@@ -62,6 +62,11 @@ class EncoderHandle:
         fresh = copy.deepcopy(self._pristine)
         return fresh.configure(normalization=normalization, pool=pool).eval()
 
+    @property
+    def key_coverage(self) -> str | None:
+        """What of the weights file was loaded, once built; None where none was read."""
+        return getattr(self._pristine and self._pristine.backbone, "key_coverage", None)
+
     def build_end_to_end(self, classes: int) -> nn.Module:
         """Return a freshly initialised whole network with `classes` output channels."""
         if self.card.build_end_to_end is None:

@@ -146,6 +146,7 @@ def _base(
             "paper": handle.card.paper,
             "repository": handle.card.source.repo if handle.card.source else None,
             "revision": handle.weights.revision,
+            "key_coverage": handle.key_coverage,
             "plugin_version": cell.encoder.plugin.version,
         },
         environment=environment.describe(context.device),

@@ -119,3 +119,33 @@ def test_list_shows_every_kind_as_tables_and_as_json(command):
         assert name in done.stdout
     tables = json.loads(command("list", "--json", toy=False).stdout)
     assert {row["plugin"] for row in tables["plugins"]} >= {"omnibench:encoders"}
+
+
+def test_score_never_imports_torch(tmp_path):
+    program = (
+        "import sys, json, numpy as np\n"
+        "from pathlib import Path\n"
+        "from omnibench.records import RunRecord\n"
+        "from omnibench.registry import Registry\n"
+        "from omnibench.rescoring import rescore\n"
+        "from omnibench.store import Store\n"
+        "registry = Registry.discover()\n"
+        "task = registry.task('seg').card\n"
+        "counts = np.tile(np.array([[9, 1, 2, 4], [4, 2, 1, 9]]), (3, 1, 1))\n"
+        "arrays = {f'{s}_counts@4': counts for s in ('test', 'val')}\n"
+        "metrics = {m.id: {'value': m.value, 'unit': m.unit,\n"
+        "                  'higher_is_better': m.higher_is_better}\n"
+        "           for m in task.score(arrays)}\n"
+        "identity = {'task': {'name': 'seg', 'version': task.version, 'recipe': 'paper'},\n"
+        "            'dataset': {'name': 'd'}, 'seed': 0}\n"
+        "store = Store(Path('seg-results'))\n"
+        "store.save(RunRecord(identity=identity, status='complete', label='x', metrics=metrics,\n"
+        "                     validation=metrics, predictions=Store.prepare(arrays)), arrays)\n"
+        "(line,) = rescore(Path('seg-results'), registry)\n"
+        "assert line.exit_code == 0, line.verdict\n"
+        "print('HEAVY', sorted({'torch', 'timm', 'sklearn'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert "HEAVY []" in done.stdout, done.stderr
