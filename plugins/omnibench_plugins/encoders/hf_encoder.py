@@ -184,6 +184,7 @@ def _loaded(model_class: Any, config: Any, options: dict[str, Any], path: Path) 
             f"{path} does not fit {model_class.__name__}: {len(missing)} tensors missing or of "
             f"another shape, {len(surplus)} surplus ({some}). It belongs to another model."
         )
+    backbone.__dict__["key_coverage"] = f"{len(state)} tensors, all taken or of a head left out"
     return backbone
 
 
