@@ -17,6 +17,10 @@ def plugin(**hooks):
     return namespace
 
 
+def nothing() -> list[EncoderSpec]:
+    return []
+
+
 def card(name: str) -> EncoderSpec:
     return EncoderSpec(name=name, build=lambda **_: None)
 
@@ -53,7 +57,7 @@ def test_one_plugin_offering_a_name_twice_is_an_error():
     [
         (lambda: (_ for _ in ()).throw(ModuleNotFoundError("No module named 'x'")), "named 'x'"),
         (lambda: sys.exit(3), "SystemExit: 3"),
-        (lambda: plugin(omnibench_encoder=list), "unknown hook 'omnibench_encoder'. Did"),
+        (lambda: plugin(omnibench_encoder=nothing), "unknown hook 'omnibench_encoder'. Did"),
         (lambda: plugin(omnibench_encoders=lambda: ["text"]), "returned str, not EncoderSpec"),
         (lambda: plugin(omnibench_encoders=lambda: 1 / 0), "division by zero"),
         (lambda: plugin(omnibench_encoders=lambda wrong: []), "wrong"),
