@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import omnibench
 import pytest
+
+import omnibench
 from omnibench import hookspecs
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,9 @@ def test_every_hook_is_documented_with_its_arguments(hook):
 
 def test_importing_the_face_imports_neither_torch_nor_numpy():
     program = "import omnibench, sys; print(sorted({'torch', 'numpy', 'rich'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -39,7 +42,9 @@ def test_tests_have_no_package_files_that_would_shadow_the_rooms():
 
 
 def test_no_machine_path_and_no_stub_word_is_in_the_sources():
-    words = re.compile(r"raise NotImplementedError|\bTODO\b|\bFIXME\b|\bXXX\b|/(?:home|root|work)/\w")
+    words = re.compile(
+        r"raise NotImplementedError|\bTODO\b|\bFIXME\b|\bXXX\b|/(?:home|root|work)/\w"
+    )
     for room in ("benchmark", "plugins", "omnirad", "leaderboard"):
         for file in (ROOT / room).rglob("*.py"):
             assert not words.search(file.read_text()), file

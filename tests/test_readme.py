@@ -107,7 +107,9 @@ def test_the_plugins_encoder_runs(site, tmp_path):
     assert cell["label"] == "acme-vit+random" and cell["dataset"] == "mni152-plane"
 
 
-@pytest.mark.parametrize("line", re.findall(r"^omnibench run (.*?)\s*(?:#.*)?$", README, re.M))
+@pytest.mark.parametrize(
+    "line", re.findall(r"^omnibench run (.*?)\s*(?:#.*)?$", README, re.MULTILINE)
+)
 def test_every_run_in_the_readme_is_understood(line, tmp_path):
     # Offline and without data each ends with what is missing, never with a wrong name.
     (tmp_path / "my-images" / "a").mkdir(parents=True)

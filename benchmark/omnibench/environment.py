@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+# Harness files that numbers pass through.
+NUMERIC = ("encoder", "forward", "handle", "loading", "seeding", "subset", "training")
 PACKAGES = (
     "numpy",
     "scipy",
@@ -60,7 +62,7 @@ def code(modules: tuple[str, ...]) -> dict[str, Any]:
     """
     here = Path(__file__).parent
     files = {
-        *(here / f"{name}.py" for name in ("encoder", "handle", "loading", "seeding", "training")),
+        *(here / f"{name}.py" for name in NUMERIC),
         *(here / "metrics").glob("*.py"),
     }
     for name in modules:

@@ -8,11 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from omnibench.forward import in_chunks
 from omnibench.interfaces import RunContext
 from omnibench.loading import as_images
 from omnibench_plugins.tasks.cls import augment
 from omnibench_plugins.tasks.cls.classifier import Classifier
-from omnibench_plugins.tasks.cls.forward import in_chunks
 from omnibench_plugins.tasks.cls.recipe import ClsRecipe
 from omnibench_plugins.tasks.cls.samples import Samples
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from omnibench.forward import flops_per_image
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import SPLITS, Dataset, Outcome, RunContext
 from omnibench.loading import as_images
@@ -16,7 +17,6 @@ from omnibench.metrics.classification import confusion_counts, f1_macro, flags_f
 from omnibench.seeding import seed_initialisation
 from omnibench.training import FitResult, Optimisation, fit
 from omnibench_plugins.tasks.cls.classifier import Classifier, build_classifier, parameter_counts
-from omnibench_plugins.tasks.cls.forward import flops_per_image
 from omnibench_plugins.tasks.cls.inputs import Inputs, inputs_for
 from omnibench_plugins.tasks.cls.lora import require_live_adapters
 from omnibench_plugins.tasks.cls.recipe import ClsRecipe

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from omnibench.encoder import Encoder
+from omnibench.forward import flops_per_image, in_chunks
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import SPLITS, Dataset, RunContext
 from omnibench_plugins.tasks.cls.classifier import parameter_counts
-from omnibench_plugins.tasks.cls.forward import flops_per_image, in_chunks
 from omnibench_plugins.tasks.cls.samples import Samples, read_samples
 from omnibench_plugins.tasks.probes.recipe import Chosen, ProbeRecipe
 

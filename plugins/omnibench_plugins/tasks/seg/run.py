@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from omnibench.errors import PluginError
+from omnibench.forward import flops_per_image
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import Dataset, Outcome, RunContext
 from omnibench.metrics.segmentation import metrics_from_counts
 from omnibench.seeding import seed_initialisation
 from omnibench.training import FitResult, Optimisation, fit
-from omnibench_plugins.tasks.cls.forward import flops_per_image
 from omnibench_plugins.tasks.seg.evaluate import Evaluation, evaluate, grid_counts
 from omnibench_plugins.tasks.seg.inputs import FrozenInputs, Inputs, WholeInputs
 from omnibench_plugins.tasks.seg.losses import pixel_loss
