@@ -24,6 +24,8 @@ ENCODERS = (
 def build_unet(encoder_name: str, *, classes: int) -> nn.Module:
     """Return a U-Net: images [B, 3, H, W] in [0, 1] to logits [B, classes, H, W].
 
+    Images are not normalised, as in MedSegBench's training scripts.
+
     H and W must be multiples of 32. Parameters are drawn from torch's global generator.
 
     Raises:
@@ -35,13 +37,10 @@ def build_unet(encoder_name: str, *, classes: int) -> nn.Module:
         raise SetupError(
             "U-Nets need segmentation_models_pytorch; run pip install 'omnibench[cnn]'"
         ) from error
-    from torch import nn
-
-    from omnibench.encoder import IMAGENET_MEAN, IMAGENET_STD
-    from omnibench_plugins.encoders.normalise import Normalise
-
-    network = smp.Unet(encoder_name, encoder_weights=None, in_channels=3, classes=classes)
-    return nn.Sequential(Normalise(IMAGENET_MEAN, IMAGENET_STD), network)
+    network: nn.Module = smp.Unet(
+        encoder_name, encoder_weights=None, in_channels=3, classes=classes
+    )
+    return network
 
 
 CARDS = [

@@ -1,4 +1,4 @@
-"""The CNN baselines: whole networks, drawn anew, normalising inside."""
+"""The CNN baselines: whole networks, drawn anew."""
 
 from __future__ import annotations
 
@@ -38,18 +38,11 @@ def test_parameters_are_as_many_as_measured(name: str) -> None:
 
 
 @torch.no_grad()
-def test_images_become_logits_and_are_normalised_inside() -> None:
+def test_images_become_logits_of_the_same_size() -> None:
     pytest.importorskip("segmentation_models_pytorch")
     torch.manual_seed(0)
     unet = network("unet-resnet18", classes=4).eval()
-    seen: list[torch.Tensor] = []
-    unet[1].register_forward_pre_hook(  # type: ignore[index,operator]
-        lambda _, inputs: seen.append(inputs[0])
-    )
-    images = torch.full((2, 3, 64, 96), 0.5)
-    assert unet(images).shape == (2, 4, 64, 96)
-    expected = [(0.5 - m) / s for m, s in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))]
-    assert torch.allclose(seen[0][0, :, 0, 0], torch.tensor(expected))
+    assert unet(torch.full((2, 3, 64, 96), 0.5)).shape == (2, 4, 64, 96)
 
 
 def test_each_network_is_drawn_anew_from_the_global_stream() -> None:
