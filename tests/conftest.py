@@ -26,6 +26,8 @@ from omnibench.interfaces import (
 )
 from omnibench.registry import Registry
 
+# One thread a process: tests run side by side, and start processes of their own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 

@@ -80,7 +80,7 @@ def labels(split: Split) -> Tensor:
 
 def as_images(batch: Tensor, device: torch.device | str) -> Tensor:
     """Move [B, C, H, W] (uint8, or float in [0, 1]) to `device` as float RGB in [0, 1]."""
-    if torch.device(device).type == "cuda":
+    if torch.device(device).type == "cuda" and not batch.is_cuda:
         batch = batch.pin_memory()
     batch = batch.to(device, non_blocking=True)
     images = _as_float(batch)

@@ -183,6 +183,8 @@ def _fit(
             f"task {task.name!r} has no recipe {name!r}.{suggestion(name, task.recipes)} "
             f"It has: {', '.join(task.recipes)}"
         )
+    if "tuning" in fields:
+        raise UsageError("the tuning is chosen with --tuning, which also brings its rates")
     if request.tuning is not None and request.tuning not in task.tunings:
         offered = ", ".join(task.tunings) or "none: its encoder is always frozen"
         raise UsageError(f"task {task.name!r} has no tuning {request.tuning!r}; it has {offered}")
