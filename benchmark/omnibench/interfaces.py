@@ -278,7 +278,8 @@ class Outcome:
         params_trainable: Those that training changes.
         flops_per_image: Floating-point operations of one prediction (2 per multiply-add).
         images_per_second: Prediction speed including the encoder, where measured.
-        details: Plain facts for the record (chosen epoch, chosen regularisation, flags).
+        details: Plain facts for the record (chosen epoch, chosen regularisation); the texts in
+            its list `flags` are shown under every table.
         weights: Trained parameters as named arrays; stored only with `--keep-weights`.
     """
 

@@ -99,6 +99,12 @@ def test_seeds_of_different_code_are_flagged():
     assert any("MIXED CODE" in note for note in summarise(runs, [], "f1_macro").notes)
 
 
+def test_what_a_task_flags_is_shown_once():
+    flagged = {"flags": ["CONSTANT: x"]}
+    runs = [(record(0, details=flagged), "a"), (record(1, details=flagged), "b")]
+    assert summarise(runs, [], "f1_macro").notes.count("CONSTANT: x") == 1
+
+
 def test_failed_seeds_are_listed_and_do_not_enter_the_mean():
     failed = record(1, status="failed", metrics={}, failure={"kind": "oom", "message": "no room"})
     summary = summarise([(record(0, 0.5), "a"), (failed, "b")], [], "f1_macro")

@@ -63,14 +63,21 @@ def flags_from_scores(scores: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str,
     Returns:
         `constant_prediction`: one class is predicted for every sample; `classes_absent`: number
         of declared classes that occur neither as label nor as prediction; `auc_classes`:
-        number of classes with both positive and negative samples.
+        number of classes with both positive and negative samples; `flags`: what of it a table
+        must say.
     """
     s, y = checked(scores, labels)
     counts = confusion_counts(s.argmax(axis=1), y, s.shape[1])
+    constant = int(np.count_nonzero(counts.sum(axis=0))) == 1
+    absent = int(np.count_nonzero(~_occurring(counts)))
+    flags = ["CONSTANT: some seed predicts one class for every case"] if constant else []
+    if absent:
+        flags.append(f"ABSENT: {absent} declared classes occur neither as label nor as prediction")
     return {
-        "constant_prediction": int(np.count_nonzero(counts.sum(axis=0))) == 1,
-        "classes_absent": int(np.count_nonzero(~_occurring(counts))),
+        "constant_prediction": constant,
+        "classes_absent": absent,
         "auc_classes": len(_one_vs_rest(s, y)),
+        "flags": flags,
     }
 
 
