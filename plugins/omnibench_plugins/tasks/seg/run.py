@@ -89,6 +89,7 @@ def _outcome(
             "train_losses": course.losses,
             f"val_{recipe.selection}": course.scores,
             "mask_values": data.values,
+            "flags": _flags(found["test"].maps),
         },
         weights=_trained(model),
     )
@@ -144,6 +145,13 @@ def _arrays(
     if samples.split.groups is not None:
         arrays[f"{name}_group"] = samples.split.groups
     return arrays
+
+
+def _flags(maps: np.ndarray[Any, Any]) -> list[str]:
+    """Say so if every pixel of every image was given one class."""
+    if len(np.unique(maps)) > 1:
+        return []
+    return ["CONSTANT: some seed predicts one class for every pixel"]
 
 
 def _gallery(data: Data, maps: np.ndarray[Any, Any], size: int) -> dict[str, np.ndarray[Any, Any]]:
