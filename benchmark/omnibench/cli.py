@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,8 @@ from omnibench import console
 from omnibench.errors import INTERRUPTED, OmnibenchError, UsageError
 
 if TYPE_CHECKING:
+    from omnibench.interfaces import Progress
+    from omnibench.records import RunRecord
     from omnibench.registry import Registry
     from omnibench.store import Store
 
@@ -135,17 +137,21 @@ def _complete(kind: str) -> Callable[..., list[str]]:
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
 @click.option("--limit", type=int, metavar="N", help="At most N images a split; marks the record")
 @click.option("--keep-weights", is_flag=True, help="Store what was trained beside the records")
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray", "slurm"]),
+    default="local",
+    help="Run seeds here, or each as a job on Ray or Slurm",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables")
 @_plugin_option
 def run(**options: Any) -> None:
     """Run an encoder on a task and a dataset, over several seeds."""
-    from omnibench.harness import execute
     from omnibench.planning import plan
     from omnibench.store import Store
 
-    as_json = options.pop("as_json")
-    device, precision = options.pop("device"), options.pop("precision")
-    registry = _registry(tuple(options.pop("plugins")))
+    as_json, executor = options.pop("as_json"), options.pop("executor")
+    registry = _registry(options["plugins"])
     request = _request(**options)
     signal.signal(signal.SIGTERM, _terminate)
     finished: list[Any] = []
@@ -154,8 +160,7 @@ def run(**options: Any) -> None:
         store = Store(request.results)
         total = sum(len(cell.seeds) for cell in cells)
         try:
-            runs = execute(cells, store, device=device, precision=precision, progress=progress)
-            finished.extend(runs)
+            finished.extend(_runs(cells, request, executor, progress))
         except KeyboardInterrupt:
             _say_interrupted(finished, total)
             raise
@@ -163,6 +168,19 @@ def run(**options: Any) -> None:
     _report(summaries, as_json)
     if any(summary.failed for summary in summaries):
         raise SystemExit(1)
+
+
+def _runs(
+    cells: Sequence[Any], request: Any, executor: str, progress: Progress
+) -> Iterator[tuple[Any, RunRecord, Path]]:
+    """Return the runs of all cells, as they end, here or elsewhere."""
+    if executor == "local":
+        from omnibench.harness import execute
+
+        return execute(cells, request, progress)
+    from omnibench.executors import distribute
+
+    return distribute(cells, request, executor, progress)
 
 
 def _say_interrupted(finished: Sequence[Any], total: int) -> None:

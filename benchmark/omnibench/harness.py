@@ -13,7 +13,7 @@ from typing import Any
 from omnibench import environment
 from omnibench.errors import RunFailed, SetupError, UsageError
 from omnibench.interfaces import Metric, Outcome, Precision, Progress, RunContext, Silent
-from omnibench.planning import Cell
+from omnibench.planning import Cell, RunRequest
 from omnibench.recipe import as_document, digest
 from omnibench.records import RunRecord, Status
 from omnibench.store import Store
@@ -22,18 +22,14 @@ log = logging.getLogger(__name__)
 
 
 def execute(
-    cells: Sequence[Cell],
-    store: Store,
-    *,
-    device: str,
-    precision: str,
-    progress: Progress | None = None,
+    cells: Sequence[Cell], request: RunRequest, progress: Progress | None = None
 ) -> Iterator[tuple[Cell, RunRecord, Path]]:
     """Run what is missing; yield each record, finished before or now, with its path.
 
     A seed that fails is recorded as failed and the others go on.
     """
-    device, resolved = _accelerator(device, precision)
+    store = Store(request.results)
+    device, resolved = _accelerator(request.device, request.precision)
     for cell in cells:
         for seed in cell.seeds:
             found = _finished(cell, seed, store, device, resolved)

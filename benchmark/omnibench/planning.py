@@ -48,12 +48,15 @@ class RunRequest:
     precision: str = "auto"
     limit: int | None = None
     keep_weights: bool = False
+    plugins: Sequence[Path] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One encoder on one dataset under one recipe: everything that its seeds share."""
 
+    encoder_name: str  # as typed
+    dataset_name: str
     handle: EncoderHandle
     encoder: Offer[EncoderSpec]
     task: Offer[Task]
@@ -130,21 +133,27 @@ def plan(request: RunRequest, registry: Registry, progress: Progress | None = No
     """
     _check_exclusive(request)
     task = registry.task(request.task)
-    encoders = [registry.encoder(name) for name in dict.fromkeys(request.encoders)]
-    datasets = [registry.dataset(name) for name in dict.fromkeys(request.datasets)]
-    fits = [_fit(request, task.card, d, e) for d in datasets for e in encoders]
+    encoders = {name: registry.encoder(name) for name in request.encoders}
+    datasets = {name: registry.dataset(name) for name in request.datasets}
+    fits = {
+        (e, d): _fit(request, task.card, dataset, encoder)
+        for d, dataset in datasets.items()
+        for e, encoder in encoders.items()
+    }
     Store(request.results).require_writable()
-    handles = {id(encoder): _handle(request, encoder.card) for encoder in encoders}
+    handles = {name: _handle(request, encoder.card) for name, encoder in encoders.items()}
     opened: dict[tuple[int, int | None], Dataset] = {}
     cells = []
-    for fit in fits:
+    for (encoder_name, dataset_name), fit in fits.items():
         size = getattr(fit.recipe, "source_size", None) if fit.card.sizes else None
         key = (id(fit.card), size)
         if key not in opened:
             opened[key] = _open(request, fit, size, progress)
         cells.append(
             Cell(
-                handle=handles[id(fit.encoder)],
+                encoder_name=encoder_name,
+                dataset_name=dataset_name,
+                handle=handles[encoder_name],
                 encoder=fit.encoder,
                 task=task,
                 card=fit.card,

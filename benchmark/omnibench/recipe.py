@@ -29,7 +29,7 @@ def override(recipe: Any, settings: Mapping[str, str]) -> Any:
                 f"It has: {', '.join(sorted(hints))}"
             )
         changes[name] = _parse(name, text, hints[name])
-        _check_range(name, changes[name], getattr(recipe, name))
+        _check_range(name, changes[name])
     return dataclasses.replace(recipe, **changes)
 
 
@@ -49,13 +49,11 @@ def digest(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _check_range(name: str, value: Any, default: Any) -> None:
-    """Refuse numbers that no recipe can mean: not finite, negative, or a count of none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
-    least = 1 if isinstance(value, int) and default != 0 else 0
-    if not math.isfinite(value) or value < least:
-        raise UsageError(f"--set {name}={value}: {name} must be finite and at least {least}")
+def _check_range(name: str, value: Any) -> None:
+    """Refuse numbers that no recipe can mean; what else a field forbids its recipe says."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float) and not (math.isfinite(number) and number >= 0):
+            raise UsageError(f"--set {name}={number}: {name} must be finite and not negative")
 
 
 def _parse(name: str, text: str, hint: Any) -> Any:

@@ -50,6 +50,7 @@ class CellSummary:
     cost: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
+    failed_records: tuple[str, ...] = ()
     pictures: tuple[str, ...] = ()
 
     @property
@@ -97,6 +98,7 @@ def summarise(
         cost=_cost(done),
         notes=(*_notes(done or [first]), *comparisons.reasons),
         records=tuple(path for record, path in records if record.status == "complete"),
+        failed_records=tuple(path for record, path in records if record.status != "complete"),
         pictures=tuple(pictures),
     )
 
@@ -249,5 +251,6 @@ def as_json(summary: CellSummary) -> dict[str, Any]:
         "cost": summary.cost,
         "notes": list(summary.notes),
         "records": list(summary.records),
+        "failed_records": list(summary.failed_records),
         "pictures": list(summary.pictures),
     }

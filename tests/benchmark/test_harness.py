@@ -24,13 +24,12 @@ def request_(tmp_path: Path) -> RunRequest:
         data_root=tmp_path / "data",
         cache=tmp_path / "cache",
         results=tmp_path / "results",
+        device="cpu",
     )
 
 
 def run(request: RunRequest, registry):
-    cells = plan(request, registry)
-    store = Store(request.results)
-    return list(execute(cells, store, device="cpu", precision="fp32"))
+    return list(execute(plan(request, registry), request))
 
 
 def test_five_seeds_by_recipe_or_as_asked(request_, toy_registry, toy):

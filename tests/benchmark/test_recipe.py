@@ -54,8 +54,8 @@ def test_fields_are_parsed_as_their_types():
         ("augment", "yes", "true or false"),
         ("scale", "1", "takes 2 values"),
         ("lr", "nan", "must be finite"),
-        ("epochs", "0", "at least 1"),
-        ("lr", "-1", "at least 0"),
+        ("layers", "3,-1", "not negative"),
+        ("lr", "-1", "not negative"),
     ],
 )
 def test_a_wrong_setting_says_what_would_be_right(name, text, message):
