@@ -1,4 +1,4 @@
-"""Samples to batches: decode and resize once, then serve images in [0, 1]."""
+"""Samples to batches: check, decode and resize once, then serve images in [0, 1]."""
 
 from __future__ import annotations
 
@@ -28,12 +28,18 @@ def resized_images(
     Returns:
         [N, C, size, size] with C = 1 if every image is grey, else 3; uint8 where the source is
         uint8 (rounded after resizing, as image libraries do), else float32 in [0, 1].
+
+    Raises:
+        IntegrityError: If ids, groups or an image are not what a split promises.
     """
+    _check_identity(split)
     progress = progress or Silent()
     progress.start("reading images", len(split))
     out: Tensor | None = None
     for index in range(len(split)):
-        image = _square(split.image(index), size, antialias)
+        array = np.asarray(split.image(index))
+        _check_image(array, split, index)
+        image = _square(array, size, antialias)
         if out is None:
             out = torch.empty((len(split), *image.shape), dtype=image.dtype)
         if image.dtype != out.dtype:
@@ -47,9 +53,59 @@ def resized_images(
     return out
 
 
+def _check_identity(split: Split) -> None:
+    """Raise `IntegrityError` unless ids are int64 [N] and ascend, and groups are int64 [N]."""
+    named = (
+        {"ids": split.ids} if split.groups is None else {"ids": split.ids, "groups": split.groups}
+    )
+    for name, numbers in named.items():
+        if numbers.dtype != np.int64 or numbers.shape != (len(split),):
+            raise IntegrityError(
+                f"the {name} of a split of {len(split)} samples are {_described(numbers)}; the "
+                "dataset must give one int64 number a sample"
+            )
+    if not (np.diff(split.ids) > 0).all():
+        raise IntegrityError(
+            "the ids of a split do not ascend strictly; the dataset must sort its samples by id "
+            "and use each id once"
+        )
+
+
+def _check_image(image: np.ndarray[Any, Any], split: Split, index: int) -> None:
+    """Raise `IntegrityError` unless an image is uint8, or float in [0, 1], of a usable shape."""
+    fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+    floating = np.issubdtype(image.dtype, np.floating)
+    if not fits or image.size == 0 or not (floating or image.dtype == np.uint8):
+        raise IntegrityError(
+            f"image {index} of the split (id {split.ids[index]}) is {_described(image)}; the "
+            "dataset must give uint8, or float in [0, 1], of shape [H, W] or [H, W, 3]"
+        )
+    # NaN fails every comparison, so two passes find it without a third.
+    if floating and not (image.min() >= 0 and image.max() <= 1):
+        raise IntegrityError(
+            f"image {index} of the split (id {split.ids[index]}) is {_described(image)} with "
+            f"values from {image.min():g} to {image.max():g}; the dataset must scale floating-"
+            "point images to [0, 1]"
+        )
+
+
+def _check_mask(mask: np.ndarray[Any, Any], split: Split, index: int) -> None:
+    """Raise `IntegrityError` unless a mask is uint8 [H, W] of its image's size."""
+    size = split.image(index).shape[:2]
+    if mask.dtype != np.uint8 or mask.shape != size:
+        raise IntegrityError(
+            f"mask {index} of the split (id {split.ids[index]}) is {_described(mask)}; the dataset "
+            f"must give uint8 of its image's size, {list(size)}"
+        )
+
+
+def _described(array: np.ndarray[Any, Any]) -> str:
+    return f"{array.dtype} {list(array.shape)}"
+
+
 def _square(image: np.ndarray[Any, Any], size: int, antialias: bool) -> Tensor:
-    """Return [C, size, size] of an image [H, W] or [H, W, 3]."""
-    array = np.ascontiguousarray(image)
+    """Return [C, size, size] of an image [H, W] or [H, W, 3], uint8 or float32."""
+    array = np.ascontiguousarray(image, dtype=None if image.dtype == np.uint8 else np.float32)
     tensor = torch.from_numpy(array)
     tensor = tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
     if tensor.shape[-2:] == (size, size):
@@ -65,10 +121,16 @@ def _as_float(x: Tensor) -> Tensor:
 
 
 def resized_masks(split: Split, size: int) -> Tensor:
-    """Return the masks of a split as uint8 [N, size, size], nearest neighbour."""
+    """Return the masks of a split as uint8 [N, size, size], nearest neighbour.
+
+    Raises:
+        IntegrityError: If a mask is not uint8 [H, W] of its image's size.
+    """
     masks = torch.empty((len(split), size, size), dtype=torch.uint8)
     for index in range(len(split)):
-        mask = torch.from_numpy(np.ascontiguousarray(split.target(index)))
+        array = np.asarray(split.target(index))
+        _check_mask(array, split, index)
+        mask = torch.from_numpy(np.ascontiguousarray(array))
         masks[index] = F.interpolate(mask[None, None], size=(size, size), mode="nearest")[0, 0]
     return masks
 

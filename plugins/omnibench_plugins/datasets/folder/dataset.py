@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from omnibench_plugins.datasets.folder.images import PIXEL_RULES, image_size, re
 from omnibench_plugins.datasets.folder.layouts import recognise
 from omnibench_plugins.datasets.folder.masks import MaskMap, survey
 from omnibench_plugins.datasets.folder.samples import DICOM, Layout, Sample, listed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,12 @@ def open_folder(name: str, root: Path, access: DataAccess) -> OpenDataset:
         classes=classes,
         digest=_digest(splits, group_ids, shas, target_texts),
         splits=opened,
-        facts=dict(layout.facts) | {"splits": split_rule} | _pixel_facts(samples),
+        facts={
+            **layout.facts,
+            "splits": split_rule,
+            **_duplicate_facts(samples, shas, splits),
+            **_pixel_facts(samples),
+        },
     )
 
 
@@ -163,6 +171,22 @@ def _assign(samples: Sequence[Sample], shas: list[str], layout: Layout) -> tuple
         return given, "given"
     strata = [s.target if layout.kind == "labels" else "" for s in samples]
     return splitting.draw(shas, groups, strata), splitting.DRAWN
+
+
+def _duplicate_facts(
+    samples: Sequence[Sample], shas: Sequence[str], splits: Sequence[str]
+) -> dict[str, str]:
+    """Return how many images are in more than one given split, and warn; drawn splits have none."""
+    twins = splitting.in_several(shas, splits)
+    if not twins:
+        return {}
+    log.warning(
+        "%d images stand in more than one split, byte for byte (%s); scores may be too good: keep "
+        "each image in one split",
+        len(twins),
+        listed(samples[index].image for index in twins),
+    )
+    return {"duplicates": f"{len(twins)} images stand in more than one split"}
 
 
 def _group_ids(samples: Sequence[Sample]) -> Array | None:

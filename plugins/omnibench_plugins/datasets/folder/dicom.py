@@ -11,8 +11,8 @@ from omnibench.errors import IntegrityError, SetupError
 from omnibench_plugins.datasets.folder.images import Array, grey_if_equal, stretched
 
 WINDOWING = (
-    "DICOM: modality LUT or rescale, then VOI LUT, else the first window, else min-max per image; "
-    "MONOCHROME1 inverted"
+    "DICOM: modality LUT or rescale, then VOI LUT, else the first window, else min-max per image "
+    "without padding; MONOCHROME1 inverted; padding black"
 )
 # What pydicom raises on elements that are absent or make no sense, besides its own error.
 _MALFORMED = (AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError)
@@ -42,7 +42,10 @@ def read_dicom(path: Path) -> Array:
             return grey_if_equal(_eight_bit(pixels.apply_color_lut(raw, header)))
         if raw.ndim == 3:
             return grey_if_equal(_eight_bit(raw))
-        return _grey(pixels.apply_modality_lut(raw, header), header)
+        padding = _padding(raw, header)
+        shown = _grey(pixels.apply_modality_lut(raw, header), header, padding)
+        shown[padding] = 0
+        return shown
     except RuntimeError as error:
         if not compressed:
             raise IntegrityError(f"{path.name} cannot be read as DICOM ({error})") from None
@@ -54,8 +57,20 @@ def read_dicom(path: Path) -> Array:
         raise IntegrityError(f"{path.name} cannot be read as DICOM ({error})") from None
 
 
-def _grey(values: Array, header: Any) -> Array:
-    """Window modality values [H, W] to float32 in [0, 1]."""
+def _padding(raw: Array, header: Any) -> Array:
+    """Return which stored values [H, W] only fill the frame (DICOM PS3.3, C.7.5.1.1.2)."""
+    value = header.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(raw.shape, dtype=np.bool_)
+    limit = header.get("PixelPaddingRangeLimit")
+    # Scanners write -2000 as 63536 and the reverse: the tags' sign is not always the pixels'.
+    bounds = np.array([value, value if limit is None else limit]).astype(raw.dtype)
+    inside: Array = (raw >= bounds.min()) & (raw <= bounds.max())
+    return inside
+
+
+def _grey(values: Array, header: Any, padding: Array) -> Array:
+    """Window modality values [H, W] to float32 in [0, 1]; padding does not count for min-max."""
     from pydicom import pixels
 
     if header.get("VOILUTSequence"):
@@ -66,7 +81,8 @@ def _grey(values: Array, header: Any) -> Array:
         function = str(header.get("VOILUTFunction") or "LINEAR")
         shown = windowed(values, _first(header.WindowCenter), _first(header.WindowWidth), function)
     else:
-        shown = stretched(values)
+        shown = np.zeros(values.shape, dtype=np.float32)
+        shown[~padding] = stretched(values[~padding])
     inverted: bool = header.PhotometricInterpretation == "MONOCHROME1"
     return 1 - shown if inverted else shown
 

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from omnibench.errors import IntegrityError
+from omnibench_plugins.datasets.folder.deep_colour import is_deep_colour, read_deep_colour
 from omnibench_plugins.datasets.folder.samples import DICOM
 
 Array = np.ndarray[Any, Any]
@@ -35,7 +36,7 @@ UNREADABLE = (
 
 
 def read_image(path: Path) -> Array:
-    """Return an image: uint8 [H, W] or [H, W, 3], or float32 [H, W] in [0, 1].
+    """Return an image [H, W] or [H, W, 3]: uint8, or float32 in [0, 1].
 
     Raises:
         IntegrityError: If it cannot be decoded.
@@ -46,6 +47,8 @@ def read_image(path: Path) -> Array:
 
         return read_dicom(path)
     with _opened(path) as image:
+        if is_deep_colour(path):
+            return grey_if_equal(stretched(read_deep_colour(path)))
         return _pixels(ImageOps.exif_transpose(image))
 
 
@@ -80,7 +83,8 @@ def read_mask(path: Path) -> Array:
     if path.suffix.lower() != ".png":
         raise IntegrityError(f"{path.name} is no PNG: masks must be, other formats change values")
     with _opened(path) as image:
-        values = np.asarray(ImageOps.exif_transpose(image))
+        deep = is_deep_colour(path)
+        values = read_deep_colour(path) if deep else np.asarray(ImageOps.exif_transpose(image))
     if values.ndim == 3:
         colours = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
         if (colours != colours[..., :1]).any():
@@ -95,6 +99,8 @@ def read_mask(path: Path) -> Array:
 def stretched(values: Array) -> Array:
     """Map values linearly to float32 in [0, 1] from minimum to maximum; a constant becomes 0."""
     values = values.astype(np.float64)
+    if values.size == 0:
+        return values.astype(np.float32)
     lowest, highest = values.min(), values.max()
     if highest == lowest:
         return np.zeros(values.shape, dtype=np.float32)
@@ -103,7 +109,7 @@ def stretched(values: Array) -> Array:
 
 
 def grey_if_equal(image: Array) -> Array:
-    """Return [H, W] of an image [H, W, 3] whose channels are equal, else the image."""
+    """Return [H, W] of an image [H, W, C] whose channels are equal, else the image."""
     return image[..., 0].copy() if (image == image[..., :1]).all() else image
 
 

@@ -13,7 +13,7 @@ from omnibench_plugins.datasets.folder.samples import listed
 SHARES = (0.7, 0.1, 0.2)  # train, val, test; unstated in the paper: the usual 7:1:2 of MedSegBench
 DRAWN = (
     "drawn 70/10/20 in the order of SHA-256 over image contents, class by class; "
-    "equal images and groups stay together"
+    "equal image files and groups stay together"
 )
 
 
@@ -45,11 +45,27 @@ def require_all(splits: Sequence[str]) -> None:
         )
 
 
+def in_several(digests: Sequence[str], splits: Sequence[str]) -> list[int]:
+    """Return the index of the first sample of every content that is in more than one split.
+
+    Args:
+        digests: SHA-256 of each image file.
+        splits: Split of each sample.
+    """
+    where: defaultdict[str, set[str]] = defaultdict(set)
+    first: dict[str, int] = {}
+    for index, (digest, split) in enumerate(zip(digests, splits, strict=True)):
+        where[digest].add(split)
+        first.setdefault(digest, index)
+    return [index for digest, index in first.items() if len(where[digest]) > 1]
+
+
 def draw(digests: Sequence[str], groups: Sequence[str], strata: Sequence[Hashable]) -> list[str]:
     """Return a split for every sample, from contents alone: no names, no chance.
 
-    Units (groups, or equal images) are ordered by the SHA-256 of their image digests and cut
-    70/10/20 within every stratum, which for a unit is the one most of its samples have.
+    Units (samples tied by group or by equal contents, in any number of steps) are ordered by the
+    SHA-256 of their image digests and cut 70/10/20 within every stratum, which for a unit is the
+    one most of its samples have.
 
     Args:
         digests: SHA-256 of each image file.
@@ -59,11 +75,8 @@ def draw(digests: Sequence[str], groups: Sequence[str], strata: Sequence[Hashabl
     Raises:
         IntegrityError: If a split would be empty.
     """
-    units: defaultdict[str, list[int]] = defaultdict(list)
-    for index, (digest, group) in enumerate(zip(digests, groups, strict=True)):
-        units[f"group {group}" if group else digest].append(index)
     ranked: defaultdict[Hashable, list[tuple[str, list[int]]]] = defaultdict(list)
-    for members in units.values():
+    for members in _units(digests, groups):
         contents = "".join(sorted(digests[i] for i in members))
         rank = hashlib.sha256(contents.encode()).hexdigest()
         votes = Counter(strata[i] for i in members)
@@ -78,6 +91,26 @@ def draw(digests: Sequence[str], groups: Sequence[str], strata: Sequence[Hashabl
                 splits[i] = name
     require_all(splits)
     return splits
+
+
+def _units(digests: Sequence[str], groups: Sequence[str]) -> list[list[int]]:
+    """Return the samples that must stay together: equal contents, or one group (union-find)."""
+    parent = list(range(len(digests)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[tuple[str, str], int] = {}
+    for index, (digest, group) in enumerate(zip(digests, groups, strict=True)):
+        for tie in [("content", digest), *([("group", group)] if group else [])]:
+            parent[root(index)] = root(first.setdefault(tie, index))
+    units: defaultdict[int, list[int]] = defaultdict(list)
+    for index in range(len(digests)):
+        units[root(index)].append(index)
+    return list(units.values())
 
 
 def _cut(count: int) -> list[str]:
