@@ -142,6 +142,9 @@ class ToyTask:
     def stochastic(self, recipe: ToyRecipe) -> bool:
         return True
 
+    def precision(self, asked: str, recipe: ToyRecipe) -> str:
+        return asked
+
     def variants(self, recipe: ToyRecipe) -> tuple[str, ...]:
         return ("",)
 

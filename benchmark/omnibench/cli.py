@@ -131,7 +131,11 @@ def _complete(kind: str) -> Callable[..., list[str]]:
 @click.option(
     "--results", type=click.Path(path_type=Path), default=Path("results"), help="Where records go"
 )
-@click.option("--cache", type=click.Path(path_type=Path), help="Where locks of downloads lie")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Where locks of downloads and, by default, datasets lie",
+)
 @click.option("--offline", is_flag=True, help="Never touch the network")
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
@@ -166,8 +170,9 @@ def run(**options: Any) -> None:
             raise
     summaries = _summaries(cells, finished, registry, store)
     _report(summaries, as_json)
-    if any(summary.failed for summary in summaries):
-        raise SystemExit(1)
+    worst = max((summary.exit_code for summary in summaries), default=0)
+    if worst:
+        raise SystemExit(worst)
 
 
 def _runs(
@@ -205,6 +210,8 @@ def _request(**options: Any) -> Any:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text}: write --set field=value")
+        if name.strip() in settings:
+            raise UsageError(f"--set {name.strip()} is given twice")
         settings[name.strip()] = value.strip()
     cache = options.pop("cache") or _user_cache()
     root = options.pop("data_root") or os.environ.get("OMNIBENCH_DATA") or cache / "data"
@@ -226,13 +233,16 @@ def _summaries(
     published = registry.published()
     summaries = []
     for cell in cells:
+        # A paper's value belongs to the encoder and dataset of the plugin that ships it.
+        origins = {cell.encoder.plugin.distribution, cell.dataset_origin}
+        known = [value.card for value in published if {value.plugin.distribution} == origins]
         mine = [(record, str(path)) for c, record, path in finished if c is cell]
         variants = dict.fromkeys(record.identity["task"]["variant"] for record, _ in mine)
         for variant in variants:
             chosen = [i for i in mine if i[0].identity["task"]["variant"] == variant]
             headline = cell.task.card.headline(cell.recipe)
             pictures = [path for r, _ in chosen if (path := store.picture(r.run_id)).is_file()]
-            summaries.append(summarise(chosen, published, headline, list(map(str, pictures))))
+            summaries.append(summarise(chosen, known, headline, list(map(str, pictures))))
     return summaries
 
 
@@ -266,6 +276,8 @@ def list_(what: str | None, as_json: bool, plugins: tuple[Path, ...]) -> None:
         columns = list(rows[0]) if rows else [name]
         console.print_table(columns, [list(row.values()) for row in rows], title=name)
     console.print_lines(registry.not_loaded())
+    if click.get_current_context().obj["traceback"]:
+        console.print_lines([broken.trace for broken in registry.broken])
 
 
 @cli.command()

@@ -151,8 +151,9 @@ def print_summary(summary: CellSummary) -> None:
     lines = [_cost_line(summary)] if summary.cost else []
     if len(shown) < len(summary.rows):
         lines.append(f"{len(summary.rows) - len(shown)} more metrics on other grids: --json")
-    for seed, message in summary.failed.items():
-        lines.append(f"seed {seed} FAILED: {message}")
+    for seed, failure in summary.failed.items():
+        said = failure["message"] if failure["message"] != failure["kind"] else "see the log"
+        lines.append(f"seed {seed} FAILED ({failure['kind']}): {said}")
     lines += [f"note: {note}" for note in summary.notes]
     lines += [f"record: {path}" for path in summary.records]
     lines += [f"picture: {path}" for path in summary.pictures]

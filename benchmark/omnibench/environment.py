@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 # Harness files that numbers pass through.
-NUMERIC = ("encoder", "forward", "handle", "loading", "seeding", "subset", "training")
+NUMERIC = ("checkpoint", "encoder", "forward", "handle", "loading", "seeding", "subset", "training")
 PACKAGES = (
     "numpy",
     "scipy",
@@ -25,6 +25,12 @@ PACKAGES = (
     "transformers",
     "peft",
     "scikit-learn",
+    "safetensors",
+    "pillow",
+    "pydicom",
+    "nibabel",
+    "nilearn",
+    "segmentation-models-pytorch",
     "omnibench",
 )
 
@@ -48,7 +54,9 @@ def describe(device: str) -> dict[str, Any]:
         "cuda": torch.version.cuda if cuda else None,
         "gpu": torch.cuda.get_device_name(device) if cuda else None,
         "threads": torch.get_num_threads(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        # Kernels without a deterministic form run all the same, with a warning.
+        "deterministic": "warn_only" if torch.are_deterministic_algorithms_enabled() else "no",
+        "cudnn": torch.backends.cudnn.version() if cuda else None,  # type: ignore[no-untyped-call]
     }
 
 
@@ -57,25 +65,40 @@ def code(modules: tuple[str, ...]) -> dict[str, Any]:
     """Return commit, dirty flag and a digest of the source that can change a number.
 
     Args:
-        modules: Names of the task's and the encoder's modules; every Python file in their
-            folders counts, with the harness files that numbers pass through.
+        modules: Names of the task's, the encoder's and the dataset's modules; their packages
+            (`package.part`, whole) count, with the harness files that numbers pass through.
     """
     here = Path(__file__).parent
-    files = {
-        *(here / f"{name}.py" for name in NUMERIC),
-        *(here / "metrics").glob("*.py"),
-    }
+    files = {*(here / f"{name}.py" for name in NUMERIC), *(here / "metrics").glob("*.py")}
     for name in modules:
-        source = getattr(sys.modules.get(name), "__file__", None)
-        if source:
-            files |= set(Path(source).parent.glob("*.py"))
+        files |= set(_sources(name))
+    tracked = bool(_git(here, "ls-files", "--error-unmatch", Path(__file__).name))
     return {
-        "git_commit": _git(here, "rev-parse", "HEAD"),
-        "dirty": bool(_git(here, "status", "--porcelain", "--untracked-files=no")),
+        "git_commit": _git(here, "rev-parse", "HEAD") if tracked else "",
+        "dirty": tracked and bool(_git(here, "status", "--porcelain", "--untracked-files=no")),
         "semantic_sha256": _digest(
             hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files)
         ),
     }
+
+
+def _sources(module: str) -> list[Path]:
+    """Return the Python files of a module's package, at most two names deep."""
+    found = sys.modules.get(".".join(module.split(".")[:2]))
+    source = getattr(found, "__file__", None)
+    if source is None:
+        return []
+    return (
+        sorted(Path(source).parent.rglob("*.py")) if hasattr(found, "__path__") else [Path(source)]
+    )
+
+
+def reset_peak_memory(device: str) -> None:
+    """Begin a new peak on an accelerator; that of a process cannot be reset."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: str) -> int:

@@ -344,6 +344,9 @@ class Task(Protocol):
     def stochastic(self, recipe: Any) -> bool:
         """Tell whether runs differ between seeds; if not, one seed is run."""
 
+    def precision(self, asked: Precision, recipe: Any) -> Precision:
+        """Return the precision that a run really uses; it is part of the record's identity."""
+
     def variants(self, recipe: Any) -> tuple[str, ...]:
         """Return the variants that `run` will yield; `("",)` for tasks with one outcome."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +13,13 @@ from omnibench import weights
 from omnibench.errors import UsageError, suggestion
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import (
+    NAME,
     DataAccess,
     Dataset,
     DatasetSpec,
     EncoderSpec,
     Progress,
+    RunContext,
     Task,
 )
 from omnibench.recipe import as_document, digest, override
@@ -23,6 +27,8 @@ from omnibench.records import SCHEMA
 from omnibench.registry import Offer, Registry
 from omnibench.store import Store
 from omnibench.subset import Subset
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +82,20 @@ class Cell:
         chosen = getattr(self.recipe, "tuning", None)
         return str(chosen) if chosen else "end-to-end" if self.handle.card.end_to_end else "frozen"
 
-    def identity(self, seed: int, variant: str, device: str, precision: str) -> dict[str, Any]:
+    def identity(self, context: RunContext, variant: str) -> dict[str, Any]:
         """Return what was asked: strings and integers only (see `omnibench.records`)."""
-        task = self.task.card
+        task, plugin = self.task.card, self.encoder.plugin
+        # Where no file's digest says what the parameters are, the plugin's version must; of a
+        # plugin given as a file it is the file's digest.
+        told = self.handle.weights.kind in ("official", "file") and plugin.distribution != "file"
         protocol = as_document(self.recipe)
         protocol.pop("seeds", None)  # how many are run does not change what one run finds
         return {
             "schema": SCHEMA,
             "encoder": {
                 "name": self.handle.card.name,
-                "plugin": self.encoder.plugin.distribution,
+                "plugin": plugin.distribution,
+                "plugin_version": "" if told else plugin.version,
                 "weights": self.handle.weights.kind,
                 "weights_sha256": self.handle.weights.sha256,
             },
@@ -104,9 +114,9 @@ class Cell:
                 "protocol_sha256": digest({"task": task.name, "v": task.version, **protocol}),
             },
             "tuning": self.tuning,
-            "seed": seed,
-            "device": device.partition(":")[0],
-            "precision": precision,
+            "seed": context.seed,
+            "device": context.device.partition(":")[0],
+            "precision": context.precision,
         }
 
 
@@ -175,6 +185,15 @@ def _check_exclusive(request: RunRequest) -> None:
         raise UsageError("--weights and --label go with one --encoder")
     if request.weights and request.random_weights:
         raise UsageError("--weights and --random-weights exclude each other")
+    if request.label is not None and request.weights is None:
+        raise UsageError("--label names the file given by --weights; without one, drop it")
+    if request.label is not None and not NAME.fullmatch(request.label):
+        raise UsageError(
+            f"--label {request.label!r} is not allowed: use lower-case letters, digits and ._- "
+            "(at most 64, beginning with a letter or digit)"
+        )
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", request.device):
+        raise UsageError(f"--device {request.device!r} is none of auto, cpu, cuda and cuda:N")
     if request.limit is not None and request.limit < 2:
         raise UsageError("--limit takes at least 2 images a split")
 
@@ -204,7 +223,7 @@ def _fit(
     for view in (card, *card.views):
         reason = task.accepts(view, encoder.card, recipe)
         if reason is None:
-            _check_size(view, recipe)
+            _check_size(view, recipe, fields)
             return Fit(
                 encoder=encoder,
                 dataset=dataset,
@@ -227,12 +246,16 @@ def _default_recipe(task: Task, card: DatasetSpec, encoder: EncoderSpec) -> str:
     return task.recipes[0]
 
 
-def _check_size(card: DatasetSpec, recipe: Any) -> None:
+def _check_size(card: DatasetSpec, recipe: Any, fields: Mapping[str, str]) -> None:
     size = getattr(recipe, "source_size", None)
     if card.sizes and size is not None and size not in card.sizes:
         raise UsageError(
             f"dataset {card.name!r} is published at {', '.join(map(str, card.sizes))} pixels, "
             f"not {size}; use --set source_size={card.sizes[-1]}"
+        )
+    if not card.sizes and "source_size" in fields:
+        raise UsageError(
+            f"dataset {card.name!r} has one native size; drop --set source_size={size}"
         )
 
 
@@ -272,6 +295,8 @@ def _limited(dataset: Dataset, recipe: Any, limit: int | None) -> Dataset:
 
 
 def _seeds(request: RunRequest, task: Task, recipe: Any) -> tuple[int, ...]:
-    if not task.stochastic(recipe):
-        return (0,)
-    return tuple(request.seeds) if request.seeds else tuple(range(recipe.seeds))
+    if task.stochastic(recipe):
+        return tuple(request.seeds) if request.seeds else tuple(range(recipe.seeds))
+    if request.seeds:
+        log.info("task %r draws nothing: one run, whatever seeds are asked for", task.name)
+    return (0,)

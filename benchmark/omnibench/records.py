@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,18 @@ MAX_JSON_BYTES = 1 << 20
 MAX_JSON_DEPTH = 20
 MAX_PREDICTION_BYTES = 4 << 30
 
+# What reading a forged or damaged archive may raise.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    KeyError,
+    EOFError,
+    OSError,
+    MemoryError,
+    NotImplementedError,
+)
+
 Status = Literal["complete", "failed", "interrupted"]
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 
@@ -41,6 +54,7 @@ class RunRecord:
         metrics: Metric id to value, unit and direction, on the test split.
         validation: The same on the validation split.
         predictions: File digest, and dtype and shape of every array; None if failed.
+        weights: Digest and size of what was trained, where it was kept.
         recipe: The whole recipe as strings; its digest is in the identity.
         changes: Fields that differ from the recipe of that name (`--set`).
         dataset: Facts of the dataset: source size, licence, class names, unverified.
@@ -59,6 +73,7 @@ class RunRecord:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     validation: Mapping[str, Any] = field(default_factory=dict)
     predictions: Mapping[str, Any] | None = None
+    weights: Mapping[str, Any] | None = None
     recipe: Mapping[str, str] = field(default_factory=dict)
     changes: Mapping[str, str] = field(default_factory=dict)
     dataset: Mapping[str, Any] = field(default_factory=dict)
@@ -113,18 +128,47 @@ def parse(text: bytes, where: str) -> RunRecord:
             "the record was changed after it was written"
         )
     run_id = body.pop("run_id", None)
-    del body["schema"], body["id_scheme"]
+    del body["schema"]
+    if body.pop("id_scheme", None) != ID_SCHEME:
+        raise IntegrityError(f"{where}: its identity follows another scheme than {ID_SCHEME}")
     try:
         record = RunRecord(**body)
     except TypeError as error:
         raise IntegrityError(f"{where}: not the fields of a record ({error})") from None
     if record.status not in ("complete", "failed", "interrupted"):
         raise IntegrityError(f"{where}: unknown status {record.status!r}")
+    _require_shape(record, where)
     if record.run_id != run_id:
         raise IntegrityError(f"{where}: its run id does not belong to its identity")
     if record.status == "complete" and not record.predictions:
         raise IntegrityError(f"{where}: a complete record without predictions")
     return record
+
+
+def _require_shape(record: RunRecord, where: str) -> None:
+    """Raise unless what readers take for granted is there, of the right type."""
+    identity: Any = record.identity
+    try:
+        parts = {name: identity[name] for name in ("encoder", "dataset", "task")}
+        texts = [parts[name]["name"] for name in parts] + [
+            parts["task"]["recipe"],
+            parts["task"]["plugin"],
+            parts["task"]["variant"],
+            identity["tuning"],
+            record.label,
+        ]
+        numbers = [identity["seed"], parts["task"]["version"], parts["dataset"]["limit"]]
+        values = [m["value"] for part in (record.metrics, record.validation) for m in part.values()]
+        mappings = [record.predictions["arrays"]] if record.predictions else []
+    except (KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"{where}: the record lacks {error}") from None
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) is int for number in numbers)
+        and all(type(value) in (int, float) for value in values)
+        and all(isinstance(mapping, dict) for mapping in mappings)
+    ):
+        raise IntegrityError(f"{where}: a field of the record has another type than it should")
 
 
 def pack(arrays: Arrays) -> bytes:
@@ -174,7 +218,7 @@ def unpack(data: bytes, described: Mapping[str, Any], where: str) -> dict[str, A
             raise IntegrityError(f"{where}: predictions would unpack to {sum(members.values())} B")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in described["arrays"]}
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+    except DAMAGE as error:
         raise IntegrityError(f"{where}: predictions cannot be read ({error})") from None
     for name, (dtype, shape) in described["arrays"].items():
         if arrays[name].dtype.str != dtype or list(arrays[name].shape) != shape:

@@ -94,12 +94,8 @@ class Registry:
     def discover(cls, files: Iterable[Path] = ()) -> Registry:
         """Load every installed plugin, then plugins given as Python files."""
         registry = cls()
-        for entry in sorted(
-            importlib.metadata.entry_points(group=GROUP),
-            key=lambda e: (e.dist.name if e.dist else "", e.name),
-        ):
-            distribution = entry.dist.name if entry.dist else "unknown"
-            version = entry.dist.version if entry.dist else ""
+        found = [(*_origin(e), e) for e in importlib.metadata.entry_points(group=GROUP)]
+        for distribution, version, entry in sorted(found, key=lambda f: (f[0], f[2].name)):
             registry._add(distribution, version, entry.name, entry.load)
         for path in files:
             registry.add_file(path)
@@ -118,7 +114,10 @@ class Registry:
         """Load a plugin from a Python file, without packaging (`--plugin FILE`)."""
         if not path.is_file():
             raise SetupError(f"--plugin {path}: there is no such file")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        except OSError as error:
+            raise SetupError(f"--plugin {path} cannot be read: {error.strerror}") from None
         before = len(self.broken)
         self._add("file", digest, path.stem, lambda: _import_file(path, digest))
         if len(self.broken) > before:
@@ -146,14 +145,22 @@ class Registry:
             return Offer(offer.card.make(rest), offer.plugin)
         return self._pick("dataset", name, self.datasets, _name_of)
 
-    def published(self) -> list[PublishedValue]:
+    def published(self) -> list[Offer[PublishedValue]]:
         """Return the published numbers of all plugins."""
-        values: list[PublishedValue] = []
+        values: list[Offer[PublishedValue]] = []
         for plugin in list(self.plugins):
             try:
-                values += self._call(plugin, "omnibench_published")
+                found = self._call(plugin, "omnibench_published")
+                strange = [v for v in found if not isinstance(v, PublishedValue)]
+                if strange:
+                    raise PluginError(
+                        f"omnibench_published returned {type(strange[0]).__name__}, not "
+                        "PublishedValue"
+                    )
             except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
                 self._set_aside(plugin.name, error)
+                continue
+            values += [Offer(value, plugin) for value in found]
         return values
 
     def add_commands(self, cli: click.Group) -> None:
@@ -262,6 +269,15 @@ class Registry:
     def not_loaded(self) -> list[str]:
         """Return a line for each plugin that was set aside."""
         return [f"not loaded: {broken.name}: {broken.error}" for broken in self.broken]
+
+
+def _origin(entry: importlib.metadata.EntryPoint) -> tuple[str, str]:
+    """Return distribution and version; damaged metadata have neither."""
+    try:
+        assert entry.dist is not None
+        return str(entry.dist.name or "unknown"), str(entry.dist.version or "")
+    except Exception:  # noqa: BLE001 - metadata of strangers may lack anything
+        return "unknown", ""
 
 
 def _itself(module: object) -> object:

@@ -48,8 +48,14 @@ def rescore(results: Path, registry: Registry) -> list[Rescored]:
 def _rescore_one(store: Store, path: Path, registry: Registry) -> Rescored:
     try:
         record = store.read(path)
-    except IntegrityError as error:
-        return Rescored(cell=path.name, seed=None, verdict=str(error), path=str(path), exit_code=4)
+    except OmnibenchError as error:
+        return Rescored(
+            cell=path.name,
+            seed=None,
+            verdict=str(error),
+            path=str(path),
+            exit_code=error.exit_code,
+        )
     cell = _cell_name(record)
     if record.status != "complete":
         kind = (record.failure or {}).get("kind", "")
@@ -71,7 +77,7 @@ def _rescore_one(store: Store, path: Path, registry: Registry) -> Rescored:
 def _compare(store: Store, record: RunRecord, registry: Registry) -> str:
     """Return how many metrics were recomputed; raise if one differs."""
     identity = record.identity["task"]
-    task = registry.task(identity["name"]).card
+    task = registry.task(f"{identity['plugin']}/{identity['name']}").card
     if task.version != identity["version"]:
         raise IntegrityError(
             f"made by version {identity['version']} of task {task.name!r}, this is version "
@@ -80,7 +86,10 @@ def _compare(store: Store, record: RunRecord, registry: Registry) -> str:
     arrays = store.predictions(record)
     count = 0
     for split, stored in (("test", record.metrics), ("val", record.validation)):
-        computed = {m.id: m.value for m in task.score(arrays, split)}
+        try:
+            computed = {m.id: m.value for m in task.score(arrays, split)}
+        except KeyError as error:
+            raise IntegrityError(f"the predictions lack {error}, which the task stores") from None
         _require_equal(split, stored, computed)
         count += len(computed)
     return f"{count} metrics equal"

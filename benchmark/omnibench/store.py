@@ -3,7 +3,7 @@
     <results>/runs/ab/<run_id>/<record_sha256>.json
     <results>/runs/ab/<run_id>/<predictions_sha256>.npz
     <results>/pictures/<run_id>.png
-    <results>/weights/<run_id>.safetensors          (--keep-weights)
+    <results>/weights/<weights_sha256>.safetensors    (--keep-weights)
 
 Every file is written beside its place, flushed to the disk and then linked to its name, so
 that a name either does not exist or names a whole file.
@@ -13,8 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import logging
 import os
+import re
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +26,9 @@ from pathlib import Path
 from omnibench.errors import IntegrityError, SetupError
 from omnibench.records import Arrays, RunRecord, describe_predictions, pack, parse, unpack
 
+log = logging.getLogger(__name__)
+
+STRAY_SECONDS = 3600
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
 
@@ -35,6 +42,7 @@ class Store:
         """Create the folder and prove that it can be written to, before time is spent."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            self._sweep()
             with tempfile.NamedTemporaryFile(dir=self.root, prefix=".probe-"):
                 pass
         except OSError as error:
@@ -42,6 +50,14 @@ class Store:
                 f"the results folder {self.root} cannot be written to ({error.strerror}); "
                 "choose another with --results DIR"
             ) from None
+
+    def _sweep(self) -> None:
+        """Remove what killed writers left behind: old, and of processes that are gone."""
+        for path in self.root.rglob(".[0-9]*-*"):
+            pid = int(re.sub(r"\D.*", "", path.name[1:]))
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > STRAY_SECONDS and not _is_alive(pid):
+                    path.unlink()
 
     def folder(self, run_id: str) -> Path:
         """Return the folder of one run."""
@@ -76,18 +92,24 @@ class Store:
             temporary.replace(path)
         return path
 
-    def save_weights(self, run_id: str, arrays: Arrays) -> Path:
-        """Write what a run trained, as safetensors (`--keep-weights`)."""
-        from safetensors.numpy import save
+    @staticmethod
+    def prepare_weights(arrays: Arrays) -> dict[str, object]:
+        """Return the description of kept weights that a record carries."""
+        data = _safetensors(arrays)
+        return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
-        path = self.root / "weights" / f"{run_id}.safetensors"
-        _write_once(path, save(dict(arrays)))
+    def save_weights(self, arrays: Arrays) -> Path:
+        """Write what a run trained, as safetensors named by digest (`--keep-weights`)."""
+        data = _safetensors(arrays)
+        path = self.root / "weights" / f"{hashlib.sha256(data).hexdigest()}.safetensors"
+        _write_once(path, data)
         return path
 
     def find(self, run_id: str) -> tuple[RunRecord, Path] | None:
         """Return the complete record of a run, read and verified, or None.
 
-        Of several, the earliest wins; a damaged record is an error, never silently redone.
+        Of several, the earliest wins, and others that disagree are said; a damaged record is an
+        error, never silently redone.
         """
         found = []
         for path in sorted(self.folder(run_id).glob("*.json")):
@@ -97,6 +119,8 @@ class Store:
         if not found:
             return None
         _, path, record = min(found, key=lambda item: item[:2])
+        if len({repr(other.metrics) for *_, other in found}) > 1:
+            log.warning("REPLICATES DIFFER: %s holds runs with other metrics", path.parent)
         self.predictions(record)
         return record, path
 
@@ -104,6 +128,8 @@ class Store:
         """Read one record; its name and folder must agree with its content."""
         try:
             record = parse(path.read_bytes(), str(path))
+        except OSError as error:
+            raise SetupError(f"{path} cannot be read: {error.strerror}") from None
         except IntegrityError as error:
             raise IntegrityError(
                 f"{error}. Move the file away; the same command then makes it anew."
@@ -128,6 +154,22 @@ class Store:
     def paths(self) -> Iterator[Path]:
         """Yield the path of every record, in a fixed order."""
         yield from sorted((self.root / "runs").glob("??/*/*.json"))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _safetensors(arrays: Arrays) -> bytes:
+    from safetensors.numpy import save
+
+    return save(dict(sorted(arrays.items())))
 
 
 def _write_once(path: Path, data: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,8 @@ from typing import Any
 
 from omnibench.interfaces import PublishedValue
 from omnibench.records import RunRecord
+
+EXIT_CODES = {"usage": 2, "plugin": 3, "integrity": 4, "setup": 5}  # of failures; others are 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class CellSummary:
     tuning: str
     variant: str
     seeds: tuple[int, ...]
-    failed: dict[int, str] = field(default_factory=dict)
+    failed: dict[int, dict[str, str]] = field(default_factory=dict)  # seed: kind and message
     rows: tuple[MetricRow, ...] = ()
     validation: tuple[MetricRow, ...] = ()
     cost: dict[str, Any] = field(default_factory=dict)
@@ -52,6 +53,11 @@ class CellSummary:
     records: tuple[str, ...] = ()
     failed_records: tuple[str, ...] = ()
     pictures: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every seed is finished, else what the gravest failure means."""
+        return max((EXIT_CODES.get(f.get("kind", ""), 1) for f in self.failed.values()), default=0)
 
     @property
     def title(self) -> str:
@@ -74,9 +80,9 @@ def summarise(
         headline: Id of the metric shown first.
         pictures: Paths of pictures of these runs.
     """
-    first = records[0][0]
-    identity = first.identity
     done = [record for record, _ in records if record.status == "complete"]
+    first = (done or [records[0][0]])[0]
+    identity = first.identity
     task = identity["task"]
     comparisons = _compare(first, published)
     return CellSummary(
@@ -88,11 +94,7 @@ def summarise(
         tuning=identity["tuning"],
         variant=task["variant"],
         seeds=tuple(record.seed for record in done),
-        failed={
-            r.seed: str((r.failure or {}).get("message", ""))
-            for r, _ in records
-            if r.status != "complete"
-        },
+        failed={r.seed: dict(r.failure or {}) for r, _ in records if r.status != "complete"},
         rows=_rows([r.metrics for r in done], headline, comparisons.same),
         validation=_rows([r.validation for r in done], headline, {}),
         cost=_cost(done),
@@ -215,19 +217,14 @@ def _obstacle(record: RunRecord, value: PublishedValue) -> str | None:
     return None
 
 
-def finite(value: float | None) -> float | None:
-    """Return a JSON-safe number."""
-    return value if value is not None and math.isfinite(value) else None
-
-
 def as_json(summary: CellSummary) -> dict[str, Any]:
     """Return a summary as plain JSON data."""
 
     def rows(items: Sequence[MetricRow]) -> dict[str, Any]:
         return {
             row.id: {
-                "mean": finite(row.mean),
-                "sd": finite(row.sd),
+                "mean": row.mean,
+                "sd": row.sd,
                 "n": len(row.values),
                 "values": list(row.values),
                 "unit": "percent" if row.unit == "fraction" else row.unit,
@@ -245,7 +242,7 @@ def as_json(summary: CellSummary) -> dict[str, Any]:
         "tuning": summary.tuning,
         "variant": summary.variant,
         "seeds": list(summary.seeds),
-        "failed": {str(seed): message for seed, message in summary.failed.items()},
+        "failed": {str(seed): failure for seed, failure in summary.failed.items()},
         "metrics": rows(summary.rows),
         "validation": rows(summary.validation),
         "cost": summary.cost,

@@ -123,8 +123,7 @@ def _locked_files(
         seen[key] = {"commit": commit, "sha256": digest}
         paths.append(path)
     if any(lock.get(key) != entry for key, entry in seen.items()):
-        # Read anew: another process may have locked its own files meanwhile.
-        _write_lock(lock_path, _read_lock(lock_path) | seen)
+        _pin(lock_path, seen)
     return paths, commit
 
 
@@ -153,19 +152,27 @@ def _read_lock(path: Path) -> dict[str, dict[str, str]]:
         ) from error
 
 
-def _write_lock(path: Path, files: dict[str, dict[str, str]]) -> None:
-    """Replace the lock file in one step, so that a reader never sees half of it."""
-    text = json.dumps({"schema": "omnibench.weights-lock/1", "files": files}, indent=1)
+def _pin(path: Path, seen: dict[str, dict[str, str]]) -> None:
+    """Add entries; two processes that pin at once lose nothing."""
+    from filelock import FileLock
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as stream:
-            stream.write(text + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(stream.name).replace(path)
+        with FileLock(f"{path}.lock"):
+            _write_lock(path, _read_lock(path) | seen)
     except OSError as error:
         raise SetupError(
             f"{path} cannot be written ({error.strerror}): choose another folder with --cache"
         ) from error
+
+
+def _write_lock(path: Path, files: dict[str, dict[str, str]]) -> None:
+    """Replace the lock file in one step, so that a reader never sees half of it."""
+    text = json.dumps({"schema": "omnibench.weights-lock/1", "files": files}, indent=1)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as stream:
+        stream.write(text + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    Path(stream.name).replace(path)

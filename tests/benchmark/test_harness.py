@@ -106,9 +106,17 @@ def test_random_weights_are_said_in_label_and_identity(request_, toy_registry):
         ({"tuning": "lora"}, UsageError, "no tuning 'lora'"),
         ({"settings": {"lrr": "1"}}, UsageError, "no field 'lrr'. Did you mean lr"),
         ({"limit": 1}, UsageError, "at least 2 images"),
+        ({"device": "foo"}, UsageError, "none of auto, cpu"),
+        ({"label": "x"}, UsageError, "given by --weights"),
+        ({"settings": {"tuning": "head"}}, UsageError, "chosen with --tuning"),
         ({"weights": Path("w")}, UsageError, "exclude each other"),
         ({"random_weights": False, "weights": Path("no/file")}, SetupError, "no/file"),
         ({"encoders": ["toy-encoder", "toy-encoder"], "label": "x"}, UsageError, "one --encoder"),
+        (
+            {"weights": Path("w"), "random_weights": False, "label": "Not a name"},
+            UsageError,
+            "lower-case letters",
+        ),
     ],
 )
 def test_mistakes_are_found_before_anything_runs(
@@ -164,3 +172,96 @@ def test_a_changed_recipe_is_said_and_seeds_are_no_change_of_protocol(request_, 
     changed = dataclasses.replace(request_, settings={"lr": "0.5"}, seeds=(0,))
     _, record, _ = run(changed, toy_registry)[0]
     assert record.changes == {"lr": "0.5"}
+
+
+class Odd(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "tried"),
+    [
+        (Odd("in a stranger's code, file /secret/name.png"), "bug", [0, 1, 2]),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "oom", [0, 1, 2]),
+        (UsageError("no class token"), "usage", [0]),
+        (IntegrityError("damaged: /secret/name.png"), "integrity", [0]),
+    ],
+)
+def test_whatever_fails_is_recorded_and_the_other_cells_go_on(
+    request_, toy_registry, toy, monkeypatch, error, kind, tried
+):
+    original = type(toy.task).run
+
+    def run_or_raise(self, handle, dataset, recipe, context):
+        if handle.card.name == "toy-encoder":
+            self.runs.append(context.seed)
+            raise error
+        yield from original(self, handle, dataset, recipe, context)
+
+    monkeypatch.setattr(type(toy.task), "run", run_or_raise)
+    other = dataclasses.replace(toy_registry.encoders[0].card, name="other")
+    toy_registry.encoders.append(dataclasses.replace(toy_registry.encoders[0], card=other))
+    both = dataclasses.replace(request_, encoders=["toy-encoder", "other"])
+    records = [record for _, record, _ in run(both, toy_registry)]
+    assert toy.task.runs == [*tried, 0, 1, 2]
+    assert [r.failure["kind"] for r in records if r.failure] == [kind] * len(tried)
+    assert sum(r.status == "complete" for r in records) == 3
+    assert all("secret" not in r.to_json() for r in records), "records name no files"
+
+
+def test_a_damaged_record_is_found_before_anything_runs(request_, toy_registry, toy):
+    run(dataclasses.replace(request_, seeds=(2,)), toy_registry)
+    path = next(Store(request_.results).paths())
+    path.write_text(path.read_text().replace('"seed": 2', '"seed": 3'))
+    with pytest.raises(IntegrityError):
+        run(request_, toy_registry)
+    assert toy.task.runs == [2]
+
+
+def test_another_version_of_a_plugin_with_its_own_weights_is_another_run(request_, toy, tmp_path):
+    from omnibench.registry import Registry
+
+    for version in ("1", "2", "2"):
+        registry = Registry()
+        registry._add("toybox", version, "toy", lambda: toy)
+        run(request_, registry)
+    assert toy.task.runs == [0, 1, 2] * 2
+
+
+def test_trained_weights_are_kept_when_asked_and_named_by_digest(
+    request_, toy_registry, toy, monkeypatch, caplog
+):
+    import hashlib
+
+    run(dataclasses.replace(request_, seeds=(0,)), toy_registry)
+    kept = dataclasses.replace(request_, seeds=(0,), keep_weights=True)
+    run(kept, toy_registry)
+    assert "without --keep-weights" in caplog.text
+    original = type(toy.task).run
+
+    def with_weights(self, *arguments):
+        for outcome in original(self, *arguments):
+            yield dataclasses.replace(outcome, weights={"w": np.ones(3, np.float32)})
+
+    monkeypatch.setattr(type(toy.task), "run", with_weights)
+    fresh = dataclasses.replace(kept, results=request_.results / "fresh")
+    _, record, _ = run(fresh, toy_registry)[0]
+    (file,) = (fresh.results / "weights").glob("*.safetensors")
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == record.weights["sha256"] == file.stem
+
+
+def test_files_of_killed_writers_are_swept_and_living_ones_are_not(request_, toy_registry):
+    import os
+    import time
+
+    folder = request_.results / "runs" / "ab" / "x"
+    folder.mkdir(parents=True)
+    dead, young, alive = (
+        folder / f".{pid}-{n}" for n, pid in enumerate((2**22, 2**22, os.getpid()))
+    )
+    for path in (dead, young, alive):
+        path.write_text("half")
+    for path in (dead, alive):
+        os.utime(path, (time.time() - 7200,) * 2)
+    plan(request_, toy_registry)
+    assert [p.exists() for p in (dead, young, alive)] == [False, True, True]

@@ -18,7 +18,14 @@ ARRAYS = {
 
 def record(**changes) -> RunRecord:
     values = {
-        "identity": {"schema": "omnibench.run/1", "seed": 0, "task": {"name": "toy"}},
+        "identity": {
+            "schema": "omnibench.run/1",
+            "encoder": {"name": "e"},
+            "dataset": {"name": "d", "limit": 0},
+            "task": {"name": "t", "plugin": "p", "version": 1, "recipe": "r", "variant": ""},
+            "tuning": "frozen",
+            "seed": 0,
+        },
         "status": "complete",
         "label": "toy",
         "metrics": {"accuracy": {"value": 0.5, "unit": "fraction", "higher_is_better": True}},

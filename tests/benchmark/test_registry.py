@@ -113,3 +113,20 @@ def test_the_built_in_cast_comes_in_by_the_entry_points():
         "omnibench:datasets",
         "omnibench:published",
     }
+
+
+def test_a_plugin_whose_published_values_are_none_is_set_aside(toy):
+    bad = plugin(omnibench_published=lambda: ["87.32"])
+    registry = Registry.of(toy, bad)
+    assert registry.published() == []
+    assert "returned str, not PublishedValue" in registry.broken[0].error
+
+
+def test_damaged_metadata_of_a_stranger_harm_nothing(tmp_path, monkeypatch):
+    broken = tmp_path / "tp_bad-1.dist-info"
+    broken.mkdir()
+    (broken / "entry_points.txt").write_text("[omnibench]\nbad = not_there\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = Registry.discover()
+    assert any("not_there" in b.error for b in registry.broken)
+    assert registry.encoder("vit-small").card.name == "vit-small"

@@ -108,5 +108,21 @@ def test_what_a_task_flags_is_shown_once():
 def test_failed_seeds_are_listed_and_do_not_enter_the_mean():
     failed = record(1, status="failed", metrics={}, failure={"kind": "oom", "message": "no room"})
     summary = summarise([(record(0, 0.5), "a"), (failed, "b")], [], "f1_macro")
-    assert summary.failed == {1: "no room"} and summary.rows[0].values == (50.0,)
-    assert as_json(summary)["failed"] == {"1": "no room"}
+    assert summary.failed == {1: {"kind": "oom", "message": "no room"}}
+    assert summary.rows[0].values == (50.0,) and summary.exit_code == 1
+    assert as_json(summary)["failed"] == {"1": {"kind": "oom", "message": "no room"}}
+
+
+def test_a_failed_first_seed_does_not_hide_the_published_value():
+    failed = record(0, status="failed", metrics={}, failure={"kind": "oom", "message": "m"})
+    summary = summarise([(failed, "a"), (record(1), "b")], [CELL], "f1_macro")
+    assert summary.rows[0].published
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("nan_loss", 1), ("bug", 1), ("usage", 2), ("plugin", 3), ("integrity", 4), ("setup", 5)],
+)
+def test_each_kind_of_failure_has_its_exit_code(kind, code):
+    failed = record(0, status="failed", metrics={}, failure={"kind": kind, "message": "m"})
+    assert summarise([(failed, "a")], [], "f1_macro").exit_code == code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,6 +114,29 @@ def test_equal_images_stay_together(tmp_path: Path) -> None:
     assert {len(names) for names in where.values()} == {1}
 
 
+def test_a_copy_in_another_group_joins_the_groups(tmp_path: Path) -> None:
+    # Group g holds image g and image g + 1, so that neighbours share one: 10 chains of 4 groups.
+    same = [RNG.integers(0, 256, (8, 8), dtype=np.uint8) for _ in range(50)]
+    rows = []
+    for chain in range(10):
+        for link in range(4):
+            for step in range(2):
+                name = f"{chain}-{link}-{step}"
+                picture(tmp_path / "p" / f"{name}.png", same[chain * 5 + link + step])
+                rows.append(f"{name},{'ab'[chain % 2]},g{chain}-{link}")
+    dataset = opened(table(tmp_path, rows), group_column="patient")
+    where: dict[object, set[str]] = {}
+    for name in SPLITS:
+        split = dataset.split(name)
+        for i in range(len(split)):
+            where.setdefault(split.image(i).tobytes(), set()).add(name)
+            where.setdefault(int(split.groups[i]), set()).add(name)
+    assert len(where) == 50 + 40
+    assert {len(names) for names in where.values()} == {1}
+    counts = Counter(name for name, _ in every_sample(dataset).values())
+    assert counts == {"train": 48, "val": 16, "test": 16}  # whole chains of 8, class by class
+
+
 def test_opening_twice_gives_the_same_digest_and_a_changed_label_another(tmp_path: Path) -> None:
     class_folders(tmp_path, a=10, b=10)
     first = opened(tmp_path)
@@ -155,6 +179,28 @@ def test_split_folders_may_hold_images_and_masks(tmp_path: Path) -> None:
         masks(tmp_path / name, 3)
     dataset = opened(tmp_path)
     assert (dataset.kind, len(dataset.split("val"))) == ("masks", 3)
+
+
+def test_equal_images_in_two_given_splits_are_counted_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in SPLITS:
+        class_folders(tmp_path / name, a=3, b=3)
+    with caplog.at_level(logging.WARNING):
+        assert "duplicates" not in opened(tmp_path).facts
+    assert not caplog.records
+    shared, everywhere = (RNG.integers(0, 256, (8, 8), dtype=np.uint8) for _ in range(2))
+    for name in ("train", "test"):
+        picture(tmp_path / name / "a" / "shared.png", shared)
+    for name in SPLITS:
+        picture(tmp_path / name / "b" / "everywhere.png", everywhere)
+    picture(tmp_path / "train" / "a" / "twice.png", everywhere)
+    with caplog.at_level(logging.WARNING):
+        dataset = opened(tmp_path)
+    assert dataset.facts["duplicates"] == "2 images stand in more than one split"
+    assert dataset.facts["splits"] == "given"
+    (message,) = caplog.messages
+    assert message.startswith("2 images stand in more than one split, byte for byte (test/")
 
 
 def test_a_missing_validation_folder_is_asked_for(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,79 @@ def test_sixteen_bits_are_stretched_from_minimum_to_maximum(tmp_path: Path) -> N
 def test_a_constant_deep_image_is_black_not_nan(tmp_path: Path) -> None:
     flat = np.full((3, 3), 700, np.uint16)
     assert (read_image(saved(tmp_path / "a.png", Image.fromarray(flat))) == 0).all()
+
+
+def write_deep_png(path: Path, values: np.ndarray, colour: int, orientation: int = 1) -> Path:
+    """Writes 16 bits a channel (PNG specification; Pillow cannot)."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    height, width = values.shape[:2]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
+        + chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    return path
+
+
+DEEP = np.arange(1, 61, dtype=np.uint16).reshape(4, 5, 3) * 50  # 50 to 3000: 12 bits in use
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, [0, 1, 2]), (6, [0, 1, 2, 0])])
+def test_sixteen_bit_colour_is_stretched_with_all_its_bits(
+    tmp_path: Path, colour: int, channels: list[int]
+) -> None:
+    path = write_deep_png(tmp_path / "a.png", DEEP[..., channels], colour)
+    image = read_image(path)
+    assert (image.dtype, image.shape) == (np.float32, (4, 5, 3))
+    assert image == pytest.approx((DEEP - 50.0) / 2950, abs=1e-6)
+    assert image_size(path) == (4, 5)
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, [0, 0, 0]), (4, [0, 1]), (6, [0, 0, 0, 1])])
+def test_sixteen_bit_grey_in_several_channels_stays_grey_and_deep(
+    tmp_path: Path, colour: int, channels: list[int]
+) -> None:
+    image = read_image(write_deep_png(tmp_path / "a.png", DEEP[..., channels], colour))
+    grey = DEEP[..., 0].astype(float)
+    assert image.shape == (4, 5)
+    assert image == pytest.approx((grey - grey.min()) / np.ptp(grey), abs=1e-6)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_exif_orientation_of_sixteen_bit_colour_is_honoured(
+    tmp_path: Path, orientation: int
+) -> None:
+    path = write_deep_png(tmp_path / "a.png", DEEP, 2, orientation)
+    turned = {1: DEEP, 3: DEEP[::-1, ::-1], 6: np.rot90(DEEP, -1), 8: np.rot90(DEEP)}[orientation]
+    assert image_size(path) == turned.shape[:2]
+    assert read_image(path) == pytest.approx((turned - 50.0) / 2950, abs=1e-6)
+
+
+def test_sixteen_bit_masks_in_several_channels_keep_their_values(tmp_path: Path) -> None:
+    classes = np.array([[0, 1], [2, 300]], np.uint16)
+    path = write_deep_png(tmp_path / "a.png", np.stack([classes] * 3, axis=-1), 2)
+    assert np.array_equal(read_mask(path), classes)
+    with pytest.raises(IntegrityError, match="colour image"):
+        read_mask(write_deep_png(tmp_path / "b.png", DEEP, 2))
+
+
+def test_damaged_sixteen_bit_colour_is_refused(tmp_path: Path) -> None:
+    path = write_deep_png(tmp_path / "a.png", DEEP, 2)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"IDAT") + 10])
+    for read in (read_image, read_mask, image_size):
+        with pytest.raises(IntegrityError, match=r"a\.png cannot be read as PNG or JPEG"):
+            read(path)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
@@ -126,12 +201,14 @@ def test_jpeg_masks_are_refused(tmp_path: Path) -> None:
         read_mask(saved(tmp_path / "a.jpg", Image.fromarray(RAMP)))
 
 
-def write_dicom(path: Path, pixels: np.ndarray, **tags: object) -> Path:
+def write_dicom(
+    path: Path, pixels: np.ndarray, syntax: str = "1.2.840.10008.1.2.1", **tags: object
+) -> Path:
     pydicom = pytest.importorskip("pydicom")
-    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+    from pydicom.uid import UID, SecondaryCaptureImageStorage
 
     meta = pydicom.dataset.FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = UID(syntax)
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = "1.2.3"
     header = pydicom.Dataset()
@@ -167,6 +244,64 @@ def test_dicom_is_rescaled_then_windowed(tmp_path: Path) -> None:
 
 def test_dicom_without_window_is_stretched(tmp_path: Path) -> None:
     assert read_image(write_dicom(tmp_path / "a.dcm", CT)) == pytest.approx(CT / 2048, abs=1e-6)
+
+
+# A round field of view: the corners are filled with -2000, below the air of the picture.
+PADDED = np.array([[-2000, 0, -2000], [500, 800, 1000], [-2000, 200, -2000]], np.int16)
+FIELD = np.maximum(PADDED, 0) / 1000.0
+IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+def test_padding_does_not_count_for_the_stretch_and_is_black(tmp_path: Path, syntax: str) -> None:
+    path = write_dicom(tmp_path / "a.dcm", PADDED, syntax, PixelPaddingValue=-2000)
+    assert read_image(path) == pytest.approx(FIELD, abs=1e-6)
+
+
+def test_padding_is_compared_with_stored_values_before_rescaling(tmp_path: Path) -> None:
+    tags = {"PixelPaddingValue": -2000, "RescaleSlope": 2, "RescaleIntercept": -1024}
+    assert read_image(write_dicom(tmp_path / "a.dcm", PADDED, **tags)) == pytest.approx(
+        FIELD, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(("value", "limit"), [(-2100, -1900), (-1900, -2100), (-2000, -2000)])
+def test_padding_may_be_a_range_given_from_either_end(
+    tmp_path: Path, value: int, limit: int
+) -> None:
+    path = write_dicom(
+        tmp_path / "a.dcm", PADDED, PixelPaddingValue=value, PixelPaddingRangeLimit=limit
+    )
+    assert read_image(path) == pytest.approx(FIELD, abs=1e-6)
+
+
+def test_padding_written_without_its_sign_is_understood(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    wrong = pydicom.DataElement(0x00280120, "US", 65536 - 2000)
+    path = write_dicom(tmp_path / "a.dcm", PADDED)
+    header = pydicom.dcmread(path)
+    header.add(wrong)
+    header.save_as(path)
+    assert b"US" in path.read_bytes()
+    assert read_image(path) == pytest.approx(FIELD, abs=1e-6)
+
+
+def test_padding_is_black_in_inverted_and_in_windowed_images(tmp_path: Path) -> None:
+    tags = {"PixelPaddingValue": -2000, "PhotometricInterpretation": "MONOCHROME1"}
+    padded = PADDED == -2000
+    inverted = np.where(padded, 0, 1 - FIELD)
+    assert read_image(write_dicom(tmp_path / "a.dcm", PADDED, **tags)) == pytest.approx(
+        inverted, abs=1e-6
+    )
+    window = {"WindowCenter": 500, "WindowWidth": 1000, "VOILUTFunction": "LINEAR_EXACT"}
+    assert read_image(write_dicom(tmp_path / "b.dcm", PADDED, **tags, **window)) == pytest.approx(
+        inverted, abs=1e-6
+    )
+
+
+def test_an_image_of_padding_alone_is_black(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", np.full((3, 3), 7, np.int16), PixelPaddingValue=7)
+    assert (read_image(path) == 0).all()
 
 
 def test_monochrome1_is_inverted(tmp_path: Path) -> None:

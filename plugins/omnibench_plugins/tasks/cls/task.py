@@ -13,10 +13,15 @@ if TYPE_CHECKING:
     import numpy as np
 
     from omnibench.handle import EncoderHandle
+    from omnibench.interfaces import Precision
 
 
 class Labelled:
     """What every task that predicts one label an image does with stored scores."""
+
+    def precision(self, asked: Precision, recipe: Any) -> Precision:
+        """Return the precision asked for, used in training."""
+        return asked
 
     def variants(self, recipe: Any) -> tuple[str, ...]:
         """Return the one unnamed variant."""

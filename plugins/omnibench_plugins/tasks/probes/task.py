@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from omnibench.handle import EncoderHandle
+    from omnibench.interfaces import Precision
     from omnibench_plugins.tasks.probes.features import Extracted
 
 
@@ -35,6 +36,10 @@ class _Probe(Labelled):
     ) -> str | None:
         """Return why the combination makes no sense, or None."""
         return refusal(dataset, encoder, recipe.image_size)
+
+    def precision(self, asked: Precision, recipe: ProbeRecipe) -> Precision:
+        """Return fp32: features are always made in full precision."""
+        return "fp32"
 
     def stochastic(self, recipe: ProbeRecipe) -> bool:
         """Nothing is drawn: every seed would give the same record."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from omnibench.handle import EncoderHandle
+    from omnibench.interfaces import Precision
 
 END_TO_END_STRIDE = 32  # pixels; of the deepest map of a U-Net
 
@@ -53,6 +54,10 @@ class Segmentation:
     def stochastic(self, recipe: SegRecipe) -> bool:
         """Runs differ in the modules' beginning and in data order."""
         return True
+
+    def precision(self, asked: Precision, recipe: SegRecipe) -> Precision:
+        """Return the precision asked for, used in training."""
+        return asked
 
     def variants(self, recipe: SegRecipe) -> tuple[str, ...]:
         """Return the one variant."""

@@ -1,0 +1,176 @@
+"""From a run's outcome, or the reason why there is none, to its record."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from omnibench import environment
+from omnibench.errors import (
+    IntegrityError,
+    OmnibenchError,
+    PluginError,
+    RunFailed,
+    SetupError,
+    UsageError,
+)
+from omnibench.interfaces import Metric, Outcome, RunContext
+from omnibench.planning import Cell
+from omnibench.recipe import as_document
+from omnibench.records import RunRecord
+from omnibench.store import Store
+from omnibench.summary import EXIT_CODES
+
+log = logging.getLogger(__name__)
+
+LASTING = frozenset(EXIT_CODES)  # kinds of failure that every seed of a cell would meet
+KINDS: tuple[tuple[type[BaseException], str], ...] = (
+    (UsageError, "usage"),
+    (PluginError, "plugin"),
+    (IntegrityError, "integrity"),
+    (SetupError, "setup"),
+    (KeyboardInterrupt, "interrupted"),
+)
+OUT_OF_MEMORY = (
+    "out of memory. A smaller --set batch_size=… fits, but is another protocol; "
+    "--precision bf16 or a larger device keep the batch"
+)
+
+
+class Recorder:
+    """Makes the records of one seed of one cell, and keeps its time.
+
+    Args:
+        cell: What is run.
+        context: Seed, device, precision.
+    """
+
+    def __init__(self, cell: Cell, context: RunContext) -> None:
+        self.cell = cell
+        self.context = context
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin the time, and on an accelerator the memory count, of the next outcome."""
+        environment.reset_peak_memory(self.context.device)
+        self.started = datetime.now(UTC)
+        self.clock = time.perf_counter()
+
+    @property
+    def code(self) -> dict[str, Any]:
+        """Commit and digest of the code that this run passes through."""
+        card = self.cell.handle.card
+        build = card.build_end_to_end if card.end_to_end else card.build
+        return environment.code(
+            (type(self.cell.task.card).__module__, _module(build), _module(self.cell.card.open))
+        )
+
+    def complete(self, outcome: Outcome, *, kept: bool) -> RunRecord:
+        """Score an outcome with the function that `omnibench score` uses, and describe it."""
+        task = self.cell.task.card
+        return replace(
+            self._base(outcome.variant),
+            status="complete",
+            metrics=_metrics(task.score(outcome.predictions, "test")),
+            validation=_metrics(task.score(outcome.predictions, "val")),
+            predictions=Store.prepare(outcome.predictions),
+            weights=Store.prepare_weights(outcome.weights) if kept and outcome.weights else None,
+            details=dict(outcome.details),
+            cost={
+                "params_total": outcome.params_total,
+                "params_trainable": outcome.params_trainable,
+                "flops_per_image": outcome.flops_per_image,
+                "images_per_second": outcome.images_per_second,
+                "peak_memory_bytes": environment.peak_memory(self.context.device),
+                "seconds": time.perf_counter() - self.clock,
+            },
+        )
+
+    def failed(self, error: BaseException) -> RunRecord:
+        """Say in the log what happened, and in a record that it did."""
+        kind, message = _reason(error)
+        if kind == "bug":
+            log.error("seed %d failed: %s", self.context.seed, message, exc_info=error)
+        elif kind != "interrupted":
+            log.error("seed %d failed: %s", self.context.seed, message)
+        # Messages of other kinds may name files, which records never do.
+        told = message if kind in ("oom", "interrupted") or isinstance(error, RunFailed) else kind
+        return replace(
+            self._base(""),
+            status="interrupted" if kind == "interrupted" else "failed",
+            failure={"kind": kind, "message": told},
+        )
+
+    def _base(self, variant: str) -> RunRecord:
+        """Return what a record says whatever the outcome."""
+        cell, handle, card = self.cell, self.cell.handle, self.cell.card
+        return RunRecord(
+            identity=cell.identity(self.context, variant),
+            status="failed",
+            label=handle.label,
+            recipe=as_document(cell.recipe),
+            changes=dict(cell.changes),
+            dataset={
+                "kind": card.kind,
+                "classes": list(cell.dataset.classes),
+                "modality": card.modality,
+                "licence": card.licence,
+                "commercial": card.commercial,
+                "source_url": card.source_url,
+                "citation": card.citation,
+                "embedded": card.embedded,
+                "notes": card.notes,
+                "facts": dict(cell.dataset.facts),
+            },
+            encoder={
+                "family": handle.card.family,
+                "licence": handle.card.licence,
+                "commercial": handle.card.commercial,
+                "paper": handle.card.paper,
+                "repository": handle.card.source.repo if handle.card.source else None,
+                "revision": handle.weights.revision,
+                "key_coverage": handle.key_coverage,
+                "plugin_version": cell.encoder.plugin.version,
+            },
+            environment=environment.describe(self.context.device),
+            code=self.code,
+            timing={
+                "started": self.started.isoformat(timespec="seconds"),
+                "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(time.perf_counter() - self.clock, 3),
+            },
+        )
+
+
+def _module(function: Any) -> str:
+    """Return the module of a function, which cards often hold as a functools.partial."""
+    return str(getattr(getattr(function, "func", function), "__module__", ""))
+
+
+def _reason(error: BaseException) -> tuple[str, str]:
+    """Return kind and message of a failure."""
+    import torch
+
+    if isinstance(error, RunFailed):
+        return error.kind, str(error)
+    # The CPU's allocator raises a bare RuntimeError.
+    starved = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    if starved or isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "oom", OUT_OF_MEMORY
+    for kind_of, kind in KINDS:
+        if isinstance(error, kind_of):
+            return kind, str(error) or kind
+    if isinstance(error, OmnibenchError):
+        return "error", str(error)
+    return "bug", f"{type(error).__name__}: {error}"
+
+
+def _metrics(metrics: Sequence[Metric]) -> dict[str, Any]:
+    return {
+        m.id: {"value": m.value, "unit": m.unit, "higher_is_better": m.higher_is_better}
+        for m in metrics
+    }
