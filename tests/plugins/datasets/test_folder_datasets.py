@@ -115,7 +115,7 @@ def test_equal_images_stay_together(tmp_path: Path) -> None:
 
 
 def test_a_copy_in_another_group_joins_the_groups(tmp_path: Path) -> None:
-    # Group g holds image g and image g + 1, so that neighbours share one: 10 chains of 4 groups.
+    # Each group shares an image with the next: 10 chains of 4 groups.
     same = [RNG.integers(0, 256, (8, 8), dtype=np.uint8) for _ in range(50)]
     rows = []
     for chain in range(10):
@@ -124,7 +124,7 @@ def test_a_copy_in_another_group_joins_the_groups(tmp_path: Path) -> None:
                 name = f"{chain}-{link}-{step}"
                 picture(tmp_path / "p" / f"{name}.png", same[chain * 5 + link + step])
                 rows.append(f"{name},{'ab'[chain % 2]},g{chain}-{link}")
-    dataset = opened(table(tmp_path, rows), group_column="patient")
+    dataset = opened(table(tmp_path, rows), label_column="label", group_column="patient")
     where: dict[object, set[str]] = {}
     for name in SPLITS:
         split = dataset.split(name)

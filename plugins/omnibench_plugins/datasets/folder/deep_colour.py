@@ -1,4 +1,4 @@
-"""PNG with 16 bits a channel and several channels, which Pillow would cut to 8 bits."""
+"""PNG with 16 bits a channel and several channels, of which Pillow alone keeps the upper 8 bits."""
 
 from __future__ import annotations
 
@@ -6,38 +6,46 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps
 
 Array = np.ndarray[Any, Any]
 
-# PNG specification, 11.2.1: the header chunk comes first, its bit depth is byte 24 of the file
-# and its colour type byte 25; 2 is RGB, 4 grey with alpha, 6 RGB with alpha.
-DEPTH, COLOUR = 24, 25
-CHANNELS = {2: 3, 4: 1, 6: 3}  # without alpha
+# PNG stores the upper byte first. Pillow's big-endian layouts keep that byte of each pair, its
+# little-endian ones the other; for grey with alpha, four bytes a pixel are RGBA of 8 bits.
+LOWER = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+GREY_ALPHA = "LA;16B"
 
 
-def is_deep_colour(path: Path) -> bool:
-    """Tell whether a file is a PNG of 16 bits and several channels."""
-    header = _header(path)
-    return header[:4] == b"\x89PNG" and header[DEPTH] == 16 and header[COLOUR] in CHANNELS
+def is_deep_colour(image: Image.Image) -> bool:
+    """Tell whether an image, opened and not yet loaded, has 16 bits and several channels."""
+    return _layout(image) in (*LOWER, GREY_ALPHA)
 
 
 def read_deep_colour(path: Path) -> Array:
     """Return the stored values, uint16 [H, W, C] with C = 3 or 1: alpha is dropped.
 
     Raises:
-        ValueError: If it cannot be decoded.
+        OSError: If it cannot be decoded.
     """
-    from torchvision.io import decode_image, read_file
-
-    try:
-        decoded = decode_image(read_file(str(path)), "UNCHANGED", apply_exif_orientation=True)
-    except RuntimeError as error:
-        raise ValueError(str(error)) from None
-    channels = CHANNELS[_header(path)[COLOUR]]
-    values: Array = decoded[:channels].permute(1, 2, 0).numpy()
+    with Image.open(path, formats=("PNG",)) as image:
+        layout = _layout(image)
+    if layout == GREY_ALPHA:
+        pairs = _decoded(path, "RGBA")
+        upper, lower = pairs[..., :1], pairs[..., 1:2]
+    else:
+        upper, lower = (_decoded(path, half)[..., :3] for half in (layout, LOWER[layout]))
+    values: Array = upper * np.uint16(256) + lower
     return values
 
 
-def _header(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(COLOUR + 1)
+def _layout(image: Image.Image) -> str:
+    """Return how pixels lie in the file, in Pillow's words."""
+    tiles = getattr(image, "tile", None)
+    return str(tiles[0][3]) if tiles else ""
+
+
+def _decoded(path: Path, layout: str) -> Array:
+    """Return one byte of each value, uint16 [H, W, C], upright."""
+    with Image.open(path, formats=("PNG",)) as image:
+        image.tile = [(*tile[:3], layout) for tile in image.tile]  # type: ignore[misc]
+        return np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)

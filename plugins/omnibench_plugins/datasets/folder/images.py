@@ -47,7 +47,7 @@ def read_image(path: Path) -> Array:
 
         return read_dicom(path)
     with _opened(path) as image:
-        if is_deep_colour(path):
+        if is_deep_colour(image):
             return grey_if_equal(stretched(read_deep_colour(path)))
         return _pixels(ImageOps.exif_transpose(image))
 
@@ -83,7 +83,7 @@ def read_mask(path: Path) -> Array:
     if path.suffix.lower() != ".png":
         raise IntegrityError(f"{path.name} is no PNG: masks must be, other formats change values")
     with _opened(path) as image:
-        deep = is_deep_colour(path)
+        deep = is_deep_colour(image)
         values = read_deep_colour(path) if deep else np.asarray(ImageOps.exif_transpose(image))
     if values.ndim == 3:
         colours = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
