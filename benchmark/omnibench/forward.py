@@ -1,9 +1,10 @@
-"""Forward passes in fixed chunks, their speed and their cost."""
+"""Forward passes in chunks of one size, their speed and their cost."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,30 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from omnibench.interfaces import RunContext
-from omnibench.loading import as_images, index_batches
+from omnibench.loading import as_images
 
 # One size for every forward pass without gradients, so that no number depends on the batch size.
 CHUNK = 16
+
+
+class Counts(NamedTuple):
+    """Numbers of parameters."""
+
+    total: int
+    trainable: int
+
+
+def chunks(index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cut sample indices [N] into chunks, each with a copy of exactly `CHUNK` indices.
+
+    Kernels differ between batch sizes, so that the last chunk is filled up with its last sample.
+
+    Yields:
+        Indices [b], and the same filled up to [CHUNK]; of what is computed from the second only
+        the first b rows count.
+    """
+    for part in torch.split(index, CHUNK):
+        yield part, torch.cat([part, part[-1:].expand(CHUNK - len(part))])
 
 
 @torch.no_grad()
@@ -35,17 +56,28 @@ def in_chunks(
     context.progress.start(label, len(images))
     start = time.perf_counter()
     parts = []
-    for index in index_batches(len(images), CHUNK):
-        parts.append(function(as_images(images[index], context.device)).float().cpu())
-        context.progress.advance(len(index))
+    for part, filled in chunks(torch.arange(len(images))):
+        found = function(as_images(images[filled], context.device))
+        parts.append(found[: len(part)].float().cpu())
+        context.progress.advance(len(part))
     return torch.cat(parts), len(images) / (time.perf_counter() - start)
 
 
 @torch.no_grad()
 def flops_per_image(module: nn.Module, size: int, device: str) -> int:
-    """Count floating-point operations of one image, attention included, 2 per multiply-add."""
+    """Count floating-point operations of one image, attention included, 2 per multiply-add.
+
+    The module is left in eval mode. A black image passes through it, so that tasks call this
+    before they read any: what cannot be encoded is refused at once.
+    """
     image = torch.zeros(1, 3, size, size, device=device)
     # Fused attention kernels are not counted everywhere; the plain one is made of products.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        module(image)
+        module.eval()(image)
     return int(counter.get_total_flops())
+
+
+def parameter_counts(module: nn.Module) -> Counts:
+    """Count parameters, frozen ones included, and those that require gradients."""
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    return Counts(sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained))

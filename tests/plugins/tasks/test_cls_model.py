@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from omnibench.encoder import Encoder
 from omnibench.errors import PluginError, UsageError
-from omnibench_plugins.tasks.cls.classifier import Head, build_classifier, parameter_counts
+from omnibench.forward import parameter_counts
+from omnibench_plugins.tasks.cls.classifier import Head, build_classifier
 from omnibench_plugins.tasks.cls.lora import add_adapters, require_live_adapters
 from omnibench_plugins.tasks.cls.recipe import named_recipe
 from omnibench_plugins.tasks.cls.run import sqrt_inverse_frequency

@@ -9,7 +9,9 @@ import torch
 
 from omnibench.errors import IntegrityError, UsageError
 from omnibench.interfaces import DatasetSpec, EncoderSpec, RunContext, Task
+from omnibench.planning import RunRequest, plan
 from omnibench.recipe import as_document, override
+from omnibench.registry import Registry
 from omnibench.training import Optimisation
 from omnibench_plugins.tasks import omnibench_tasks
 from omnibench_plugins.tasks.cls import inputs as inputs_module
@@ -82,11 +84,27 @@ def test_head_only_has_a_rate_that_can_learn():
     assert named_recipe("paper", "lora-r8").lr == 1e-5
 
 
-def test_unknown_names_are_answered_with_the_nearest():
-    with pytest.raises(UsageError, match="Did you mean paper"):
-        TASK.recipe("papr")
-    with pytest.raises(UsageError, match="Did you mean lora-r"):
-        TASK.recipe("paper", "lora-r9")
+@pytest.mark.parametrize(
+    ("task", "dataset", "changes", "message"),
+    [
+        ("cls", "breastmnist", {"recipe": "papr"}, "no recipe 'papr'. Did you mean paper"),
+        ("cls", "breastmnist", {"tuning": "lora-r9"}, "no tuning 'lora-r9'; it has full, head"),
+        ("seg", "busi", {"recipe": "papr"}, "no recipe 'papr'. Did you mean paper"),
+        ("seg", "busi", {"tuning": "full"}, "no tuning 'full'; it has none"),
+        ("knn", "breastmnist", {"recipe": "paper"}, "no recipe 'paper'. It has: fair, quick"),
+        ("linear", "breastmnist", {"tuning": "full"}, "no tuning 'full'; it has none"),
+    ],
+)
+def test_unknown_names_are_answered_for_every_task(tmp_path, task, dataset, changes, message):
+    folders = {name: tmp_path / name for name in ("data_root", "cache", "results")}
+    request = RunRequest(
+        encoders=["vit-small"], task=task, datasets=[dataset], random_weights=True, **folders
+    )
+    with pytest.raises(UsageError, match=message):
+        plan(dataclasses.replace(request, **changes), Registry.discover())
+
+
+def test_the_released_code_has_no_head_only():
     with pytest.raises(UsageError, match="no head-only tuning to reproduce"):
         TASK.recipe("released", "head")
 
@@ -94,7 +112,11 @@ def test_unknown_names_are_answered_with_the_nearest():
 def test_settings_are_checked():
     assert override(PAPER, {"warmup_clip_norm": "0.5"}).warmup_clip_norm == 0.5
     assert override(PAPER, {"max_images": "6,2,4"}).max_images == (6, 2, 4)
+    assert optimisation(override(PAPER, {"clip_norm": "none"})).clip_at(0) is None
     for settings in (
+        {"clip_norm": "0"},
+        {"warmup_clip_norm": "0"},
+        {"max_images": "6,1,4"},
         {"epochs": "0"},
         {"head_dropout": "1.0"},
         {"lr": "nan"},
@@ -186,7 +208,9 @@ def test_head_only_leaves_the_encoder_bit_identical(vit_handle, stripes):
 
 
 @pytest.mark.parametrize(
-    ("augmentation", "expected"), [("none", 24 + 12 + 12), ("affine", 5 * 24 + 12 + 12)]
+    # splits of 24, 12 and 12 images in chunks of 16; training batches as they are
+    ("augmentation", "expected"),
+    [("none", 32 + 16 + 16), ("affine", 5 * 24 + 16 + 16)],
 )
 def test_head_only_encodes_what_never_changes_once(vit_handle, stripes, augmentation, expected):
     seen = []

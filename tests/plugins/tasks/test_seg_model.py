@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from omnibench.forward import parameter_counts
 from omnibench_plugins.encoders.timm_encoder import build
 from omnibench_plugins.tasks.seg.decoder import Decoder
 from omnibench_plugins.tasks.seg.fusion import Fusion, fusion_grids
 from omnibench_plugins.tasks.seg.hybrid import BASE, SMALL, HybridEncoder, position_code
-from omnibench_plugins.tasks.seg.model import SegmentationModel, WholeNetwork, parameter_counts
+from omnibench_plugins.tasks.seg.model import SegmentationModel, WholeNetwork
 from omnibench_plugins.tasks.seg.prior import SpatialPrior
 from omnibench_plugins.tasks.seg.recipe import FAIR, PAPER, RELEASED
 

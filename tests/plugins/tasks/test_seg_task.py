@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from omnibench.errors import IntegrityError, PluginError, UsageError
+from omnibench.forward import parameter_counts
 from omnibench.handle import EncoderHandle, WeightsChoice
 from omnibench.interfaces import DatasetSpec, EncoderSpec, RunContext, Task
 from omnibench.recipe import as_document, override
@@ -21,7 +22,7 @@ from omnibench_plugins.encoders.timm_encoder import build
 from omnibench_plugins.tasks.seg.evaluate import evaluate, pixel_counts
 from omnibench_plugins.tasks.seg.inputs import FrozenInputs
 from omnibench_plugins.tasks.seg.losses import dice_loss, pixel_loss
-from omnibench_plugins.tasks.seg.model import SegmentationModel, parameter_counts
+from omnibench_plugins.tasks.seg.model import SegmentationModel
 from omnibench_plugins.tasks.seg.recipe import FAIR, PAPER, QUICK, RECIPES, SegRecipe
 from omnibench_plugins.tasks.seg.run import fingerprint
 from omnibench_plugins.tasks.seg.samples import read_data
@@ -75,7 +76,8 @@ def blobs(classes: int = 2, counts=(8, 4, 7), side: int = 64, native: int | None
                 centre = draw.integers(side // 4, 3 * side // 4, size=2)
                 disc = ((grid - centre[:, None, None]) ** 2).sum(axis=0) < (side / 6) ** 2
                 image[disc], mask[disc] = 40 + 180 * c / (classes - 1), c
-            images.append(image.clip(0, 255).astype(np.uint8))
+            grey = image.clip(0, 255).astype(np.uint8)
+            images.append(nearest(grey, native) if native else grey)
             masks.append(nearest(mask, native) if native else mask)
         ids = np.arange(start, start + count, dtype=np.int64) * 3
         return Masks(images, masks, ids, ids // 6)
@@ -398,14 +400,21 @@ def test_the_task_is_a_task_and_its_recipes_are_hashable_documents():
     documents = [as_document(TASK.recipe(name)) for name in TASK.recipes]
     assert len({str(d) for d in documents}) == 5
     assert TASK.stochastic(PAPER) and TASK.variants(PAPER) == ("",) and TASK.tunings == ()
-    with pytest.raises(UsageError, match="Did you mean paper"):
-        TASK.recipe("papr")
+    assert [TASK.precision(asked, PAPER) for asked in ("fp32", "bf16")] == ["fp32", "bf16"]
 
 
 def test_fields_are_checked():
     assert override(PAPER, {"ffn_dim": "none", "label_map": "per_split"}).ffn_dim is None
     with pytest.raises(UsageError, match="image_size is 32; use --set image_size=N with N >= 64"):
         override(PAPER, {"image_size": "32"})
+    for settings, message in (
+        ({"ffn_dim": "0"}, "ffn_dim is 0"),
+        ({"max_images": "60,1,40"}, "at least 2 images each"),
+        ({"loss_resolution": "half"}, "one of full, eighth"),
+        ({"pool": "cls"}, "pool is one of checkpoint"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            override(PAPER, settings)
 
 
 @pytest.mark.parametrize(
@@ -433,6 +442,21 @@ def test_fields_are_checked():
             encoder_spec(end_to_end=True, build_end_to_end=lambda classes: None),
             RECIPES["medsegbench"],
             None,
+        ),
+        *(
+            (
+                spec(),
+                encoder_spec(end_to_end=True, build_end_to_end=lambda classes: None),
+                dataclasses.replace(RECIPES["medsegbench"], **{name: value}),
+                f"{name}={value} has no effect on the whole network 'e'; use --recipe medsegbench",
+            )
+            for name, value in (
+                ("normalization", "imagenet"),
+                ("loss_resolution", "eighth"),
+                ("extractor", "released"),
+                ("train_prior_and_fusion", True),
+                ("ffn_dim", None),
+            )
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from omnibench.interfaces import DatasetSpec, EncoderSpec
+from omnibench_plugins.tasks.checks import misfit
 
 
 def refusal(dataset: DatasetSpec, encoder: EncoderSpec, image_size: int) -> str | None:
@@ -22,13 +23,8 @@ def refusal(dataset: DatasetSpec, encoder: EncoderSpec, image_size: int) -> str 
             f"encoder {encoder.name!r} is a whole segmentation network without features to classify; "
             "use --task seg --recipe medsegbench"
         )
-    if image_size % encoder.patch_size:
-        nearest = max(1, round(image_size / encoder.patch_size)) * encoder.patch_size
-        return (
-            f"image_size {image_size} is not a multiple of the patch size {encoder.patch_size} "
-            f"of encoder {encoder.name!r}; use --set image_size={nearest}"
-        )
-    return None
+    step = encoder.patch_size
+    return misfit(image_size, step, f"the patch size {step} of encoder {encoder.name!r}")
 
 
 def no_lora(name: str) -> str:

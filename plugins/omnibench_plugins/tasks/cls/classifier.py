@@ -72,9 +72,3 @@ def build_classifier(
         if recipe.lora_head == "adapter_only":
             model.adapters += add_adapters(model.head, ["linear"], rank, dropout)
     return model
-
-
-def parameter_counts(model: nn.Module) -> tuple[int, int]:
-    """Return the number of all parameters and of those that require gradients."""
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from omnibench.errors import UsageError, suggestion
+from omnibench.errors import UsageError
 from omnibench.interfaces import Normalization, Pool
+from omnibench_plugins.tasks.checks import require_images, require_positive
 
 Tuning = Literal["full", "head", "lora-r8", "lora-r16"]
 TUNINGS: tuple[Tuning, ...] = ("full", "head", "lora-r8", "lora-r16")
@@ -32,7 +33,7 @@ class ClsRecipe:
     warmup_epochs: int = 10  # linear, stepped once an epoch
     warmup_start: float = 0.01  # factor of lr in epoch 0; unstated
     decay: Literal["constant", "cosine"] = "cosine"  # unstated
-    clip_norm: float = 1.0
+    clip_norm: float | None = 1.0  # of gradients; None = no clipping
     warmup_clip_norm: float | None = None  # the released code clips at 0.5 in warm-up
     class_weights: Literal["none", "sqrt_inverse_frequency"] = "none"
     head_dropout: float = 0.4  # unstated
@@ -50,9 +51,9 @@ class ClsRecipe:
 
     def __post_init__(self) -> None:
         """Refuse values with which no epoch could be trained."""
-        for name in ("image_size", "source_size", "epochs", "batch_size", "lr", "seeds"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; use --set {name}=N with N > 0")
+        require_positive(self, "image_size", "source_size", "epochs", "batch_size", "lr", "seeds")
+        require_positive(self, "clip_norm", "warmup_clip_norm")
+        require_images(self)
         for name in ("head_dropout", "lora_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; use a value in [0, 1)")
@@ -111,22 +112,12 @@ RATES: dict[tuple[str, Tuning], float] = {
 
 
 def named_recipe(name: str, tuning: str | None = None) -> ClsRecipe:
-    """Return a recipe under a tuning, `full` unless named.
+    """Return a recipe under a tuning, `full` unless named; names are known to exist.
 
     Raises:
-        UsageError: For a recipe or tuning that does not exist.
+        UsageError: For head-only under `released`.
     """
-    if name not in RECIPES:
-        raise UsageError(
-            f"task 'cls' has no recipe {name!r}.{suggestion(name, RECIPES)} "
-            f"It has: {', '.join(RECIPES)}"
-        )
-    chosen = next((t for t in TUNINGS if t == (tuning or "full")), None)
-    if chosen is None:
-        raise UsageError(
-            f"task 'cls' has no tuning {tuning!r}.{suggestion(str(tuning), TUNINGS)} "
-            f"It has: {', '.join(TUNINGS)}"
-        )
+    chosen = TUNINGS[TUNINGS.index(tuning or "full")]
     if (name, chosen) == ("released", "head"):
         raise UsageError(
             "the released code has no head-only tuning to reproduce; use --recipe paper"

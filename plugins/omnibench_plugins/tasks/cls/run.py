@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omnibench.forward import flops_per_image
+from omnibench.forward import flops_per_image, parameter_counts
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import SPLITS, Dataset, Outcome, RunContext
-from omnibench.loading import as_images
 from omnibench.metrics.classification import confusion_counts, f1_macro, flags_from_scores
-from omnibench.seeding import seed_initialisation
+from omnibench.seeding import generator, seed_initialisation
 from omnibench.training import FitResult, Optimisation, fit
-from omnibench_plugins.tasks.cls.classifier import Classifier, build_classifier, parameter_counts
+from omnibench_plugins.tasks.cls.classifier import Classifier, build_classifier
 from omnibench_plugins.tasks.cls.inputs import Inputs, inputs_for
 from omnibench_plugins.tasks.cls.lora import require_live_adapters
 from omnibench_plugins.tasks.cls.recipe import ClsRecipe
@@ -25,17 +24,11 @@ from omnibench_plugins.tasks.cls.samples import Samples, prediction_arrays, read
 
 def run(handle: EncoderHandle, dataset: Dataset, recipe: ClsRecipe, context: RunContext) -> Outcome:
     """Train a classifier on one seed and predict validation and test (OmniRad, Sec. 3.2)."""
-    encoder = handle.build(normalization=recipe.normalization, pool=recipe.pool)
-    targets = encoder.lora_targets or handle.card.lora_targets
-    seed_initialisation(context.seed)
-    model = build_classifier(encoder, len(dataset.classes), recipe, targets).to(context.device)
+    model = _model(handle, len(dataset.classes), recipe, context)
+    flops = flops_per_image(model, recipe.image_size, context.device)
     data = {
         name: read_samples(dataset, name, recipe.image_size, context.progress) for name in SPLITS
     }
-    if model.adapters:
-        images = as_images(data["train"].images[:2], context.device)
-        require_live_adapters(model, images, data["train"].labels[:2].to(context.device))
-
     inputs = inputs_for(model, data, recipe, context)
     course = _train(model, inputs, data, recipe, context, order=dataset.name)
 
@@ -48,7 +41,7 @@ def run(handle: EncoderHandle, dataset: Dataset, recipe: ClsRecipe, context: Run
         },
         params_total=total,
         params_trainable=trainable,
-        flops_per_image=flops_per_image(model, recipe.image_size, context.device),
+        flops_per_image=flops,
         images_per_second=inputs.images_per_second,
         details={
             **_course(course),
@@ -57,6 +50,22 @@ def run(handle: EncoderHandle, dataset: Dataset, recipe: ClsRecipe, context: Run
         },
         weights=_trained(model),
     )
+
+
+def _model(
+    handle: EncoderHandle, classes: int, recipe: ClsRecipe, context: RunContext
+) -> Classifier:
+    """Return the classifier as training begins, on the device of the run."""
+    encoder = handle.build(normalization=recipe.normalization, pool=recipe.pool)
+    targets = encoder.lora_targets or handle.card.lora_targets
+    seed_initialisation(context.seed)
+    model = build_classifier(encoder, classes, recipe, targets).to(context.device)
+    if model.adapters:
+        size = (2, 3, recipe.image_size, recipe.image_size)
+        noise = torch.rand(size, generator=generator("live adapters")).to(context.device)
+        labels = torch.zeros(2, dtype=torch.int64, device=context.device)
+        require_live_adapters(model, noise, labels)
+    return model
 
 
 def _train(

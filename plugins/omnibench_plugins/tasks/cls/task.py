@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from omnibench.interfaces import Dataset, DatasetSpec, EncoderSpec, Metric, Outcome, RunContext
+from omnibench.interfaces import (
+    Dataset,
+    DatasetSpec,
+    EncoderSpec,
+    Metric,
+    Outcome,
+    Precision,
+    RunContext,
+)
 from omnibench_plugins.tasks.cls.accept import no_lora, refusal
 from omnibench_plugins.tasks.cls.recipe import RECIPES, TUNINGS, ClsRecipe, named_recipe
 
@@ -13,15 +21,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from omnibench.handle import EncoderHandle
-    from omnibench.interfaces import Precision
 
 
 class Labelled:
     """What every task that predicts one label an image does with stored scores."""
-
-    def precision(self, asked: Precision, recipe: Any) -> Precision:
-        """Return the precision asked for, used in training."""
-        return asked
 
     def variants(self, recipe: Any) -> tuple[str, ...]:
         """Return the one unnamed variant."""
@@ -69,6 +72,10 @@ class Classification(Labelled):
     def stochastic(self, recipe: ClsRecipe) -> bool:
         """Runs differ in the head's beginning, data order, augmentation and dropout."""
         return True
+
+    def precision(self, asked: Precision, recipe: ClsRecipe) -> Precision:
+        """Return the precision asked for: training uses it, predictions are made in fp32."""
+        return asked
 
     def headline(self, recipe: ClsRecipe) -> str:
         """Return `f1_macro`."""

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from omnibench.encoder import Encoder
-from omnibench.forward import flops_per_image, in_chunks
+from omnibench.forward import flops_per_image, in_chunks, parameter_counts
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import SPLITS, Dataset, RunContext
-from omnibench_plugins.tasks.cls.classifier import parameter_counts
 from omnibench_plugins.tasks.cls.samples import Samples, read_samples
 from omnibench_plugins.tasks.probes.recipe import Chosen, ProbeRecipe
 
@@ -50,10 +49,10 @@ def extract(
     """Encode every image once, with the encoder frozen."""
     encoder = handle.build(normalization=recipe.normalization, pool=recipe.pool).freeze()
     reader = _Reader(encoder, recipe.features).to(context.device)
+    flops = flops_per_image(reader, recipe.image_size, context.device)
     samples, features, speed = {}, {}, 0.0
     for split in SPLITS:
         samples[split] = read_samples(dataset, split, recipe.image_size, context.progress)
         found, speed = in_chunks(reader, samples[split].images, context, f"encoding {split}")
         features[split] = found.double().numpy()
-    flops = flops_per_image(reader, recipe.image_size, context.device)
-    return Extracted(samples, features, parameter_counts(encoder)[0], flops, speed)
+    return Extracted(samples, features, parameter_counts(encoder).total, flops, speed)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from dataclasses import dataclass
+from typing import Literal
 
-from omnibench.errors import UsageError, suggestion
+from omnibench.errors import UsageError
 from omnibench.interfaces import Normalization, Pool
+from omnibench_plugins.tasks.checks import require_images, require_positive
 
 Chosen = Literal["pooled", "mean", "pooled+mean"]
 
@@ -28,10 +29,9 @@ class ProbeRecipe:
     seeds: int = 1  # nothing is drawn
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no image can have."""
-        for name in ("image_size", "source_size"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; use --set {name}=N with N > 0")
+        """Refuse sizes that no image or split can have."""
+        require_positive(self, "image_size", "source_size", "seeds")
+        require_images(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +44,7 @@ class KnnRecipe(ProbeRecipe):
     def __post_init__(self) -> None:
         """Refuse a vote without voters."""
         super().__post_init__()
-        if self.k < 1 or not self.temperature > 0:
-            raise UsageError(
-                f"k is {self.k} and temperature {self.temperature}; both must be positive"
-            )
+        require_positive(self, "k", "temperature")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,28 +60,11 @@ class LinearRecipe(ProbeRecipe):
     def __post_init__(self) -> None:
         """Refuse an empty or impossible grid."""
         super().__post_init__()
+        require_positive(self, "max_iterations")
         if not self.grid or min(self.grid) <= 0:
             raise UsageError(f"grid is {self.grid}; it needs at least one value, all positive")
 
 
-RECIPES = ("fair", "quick")
-
-R = TypeVar("R", bound=ProbeRecipe)
-
-
-def named_recipe(default: R, task: str, name: str, tuning: str | None) -> R:
-    """Return `fair` (the default) or `quick` (112 px, at most 60/20/40 images) of a probe.
-
-    Raises:
-        UsageError: For a recipe that does not exist, or any tuning.
-    """
-    if tuning is not None:
-        raise UsageError(f"task {task!r} has no tunings; leave --tuning {tuning} out")
-    if name == "fair":
-        return default
-    if name == "quick":
-        return replace(default, image_size=112, max_images=(60, 20, 40))
-    raise UsageError(
-        f"task {task!r} has no recipe {name!r}.{suggestion(name, RECIPES)} "
-        f"It has: {', '.join(RECIPES)}"
-    )
+# `quick` means 112 px, at most 60/20/40 images
+KNN = {"fair": KnnRecipe(), "quick": KnnRecipe(image_size=112, max_images=(60, 20, 40))}
+LINEAR = {"fair": LinearRecipe(), "quick": LinearRecipe(image_size=112, max_images=(60, 20, 40))}

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from omnibench.interfaces import Dataset, DatasetSpec, EncoderSpec, Outcome, RunContext
+from omnibench.interfaces import (
+    Dataset,
+    DatasetSpec,
+    EncoderSpec,
+    Outcome,
+    Precision,
+    RunContext,
+)
 from omnibench_plugins.tasks.cls.accept import refusal
 from omnibench_plugins.tasks.cls.task import Labelled
 from omnibench_plugins.tasks.probes.recipe import (
-    RECIPES,
+    KNN,
+    LINEAR,
     KnnRecipe,
     LinearRecipe,
     ProbeRecipe,
-    named_recipe,
 )
 
 if TYPE_CHECKING:
     import numpy as np
 
     from omnibench.handle import EncoderHandle
-    from omnibench.interfaces import Precision
     from omnibench_plugins.tasks.probes.features import Extracted
 
 
@@ -28,7 +34,6 @@ class _Probe(Labelled):
     """What both probes share."""
 
     version = 1
-    recipes = RECIPES
     tunings: tuple[str, ...] = ()
 
     def accepts(
@@ -55,10 +60,11 @@ class Knn(_Probe):
 
     name = "knn"
     summary = "one label an image from the nearest frozen features, nothing trained"
+    recipes = tuple(KNN)
 
     def recipe(self, name: str, tuning: str | None = None) -> KnnRecipe:
         """Return `fair` or `quick`."""
-        return named_recipe(KnnRecipe(), self.name, name, tuning)
+        return KNN[name]
 
     def run(
         self, handle: EncoderHandle, dataset: Dataset, recipe: KnnRecipe, context: RunContext
@@ -90,10 +96,11 @@ class Linear(_Probe):
 
     name = "linear"
     summary = "one label an image by logistic regression on frozen features"
+    recipes = tuple(LINEAR)
 
     def recipe(self, name: str, tuning: str | None = None) -> LinearRecipe:
         """Return `fair` or `quick`."""
-        return named_recipe(LinearRecipe(), self.name, name, tuning)
+        return LINEAR[name]
 
     def run(
         self, handle: EncoderHandle, dataset: Dataset, recipe: LinearRecipe, context: RunContext

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from omnibench.forward import chunks
 from omnibench.interfaces import RunContext
-from omnibench.loading import index_batches
 from omnibench.training import autocast
 from omnibench_plugins.tasks.seg.inputs import Inputs
 from omnibench_plugins.tasks.seg.layers import resize
 from omnibench_plugins.tasks.seg.samples import Samples
-
-BATCH = 16  # images; results do not depend on it
 
 Ints = np.ndarray[Any, Any]
 
@@ -30,42 +29,56 @@ class Evaluation(NamedTuple):
     images_per_second: float  # encoder included, counting excluded
 
 
-@torch.no_grad()
+class _Chunk(NamedTuple):
+    """Predictions of a few samples."""
+
+    rows: Tensor  # indices [b]
+    logits: Tensor  # [b, C, S, S]
+    maps: Ints  # predicted classes, uint8 [b, S, S]
+    counts: Ints  # int64 [b, C, 4] on the model's grid
+    seconds: float  # until the maps were here
+
+
 def grid_counts(inputs: Inputs, name: str, samples: Samples, context: RunContext) -> Ints:
     """Return int64 [N, C, 4] of a split on the model's grid."""
-    parts = []
-    for index in index_batches(len(samples), BATCH):
-        with autocast(context):
-            logits = inputs.logits(name, index)
-        masks = samples.masks[index].to(logits.device)
-        parts.append(pixel_counts(logits.argmax(dim=1), masks, logits.shape[1]))
-    return np.concatenate(parts)
+    return np.concatenate([chunk.counts for chunk in _predicted(inputs, name, samples, context)])
 
 
-@torch.no_grad()
 def evaluate(inputs: Inputs, name: str, samples: Samples, context: RunContext) -> Evaluation:
     """Predict a split and count on both grids (mixed precision as in training)."""
     context.progress.start(f"predicting {name} images", len(samples))
-    grid, native, maps = [], [], []
+    counts, native, maps = [], [], []
     seconds = 0.0
-    for index in index_batches(len(samples), BATCH):
-        start = time.perf_counter()
-        with autocast(context):
-            logits = inputs.logits(name, index)
-        predicted = logits.argmax(dim=1)
-        maps.append(predicted.to(torch.uint8).cpu().numpy())  # waits for the device
-        seconds += time.perf_counter() - start
-        masks = samples.masks[index].to(logits.device)
-        grid.append(pixel_counts(predicted, masks, logits.shape[1]))
-        for row, sample in enumerate(index.tolist()):
-            native.append(_native_counts(logits[row], samples.native_mask(sample)))
-        context.progress.advance(len(index))
+    for chunk in _predicted(inputs, name, samples, context):
+        counts.append(chunk.counts)
+        maps.append(chunk.maps)
+        seconds += chunk.seconds
+        for sample, logits in zip(chunk.rows.tolist(), chunk.logits, strict=True):
+            native.append(_native_counts(logits, samples.native_mask(sample)))
+        context.progress.advance(len(chunk.rows))
     return Evaluation(
-        counts=np.concatenate(grid),
+        counts=np.concatenate(counts),
         native_counts=np.stack(native),
         maps=np.concatenate(maps),
         images_per_second=len(samples) / seconds,
     )
+
+
+@torch.no_grad()
+def _predicted(
+    inputs: Inputs, name: str, samples: Samples, context: RunContext
+) -> Iterator[_Chunk]:
+    """Predict a split chunk by chunk."""
+    for part, filled in chunks(torch.arange(len(samples))):
+        start = time.perf_counter()
+        with autocast(context):
+            logits = inputs.logits(name, filled)[: len(part)]
+        predicted = logits.argmax(dim=1)
+        maps = predicted.to(torch.uint8).cpu().numpy()  # waits for the device
+        seconds = time.perf_counter() - start
+        masks = samples.masks[part].to(logits.device)
+        counts = pixel_counts(predicted, masks, logits.shape[1])
+        yield _Chunk(part, logits, maps, counts, seconds)
 
 
 def _native_counts(logits: Tensor, mask: Tensor) -> Ints:

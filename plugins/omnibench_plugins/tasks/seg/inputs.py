@@ -7,15 +7,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from omnibench.forward import CHUNK, chunks
 from omnibench.interfaces import SPLITS, RunContext
 from omnibench.loading import as_images
 from omnibench.training import autocast
 from omnibench_plugins.tasks.seg.model import SegmentationModel, WholeNetwork
 from omnibench_plugins.tasks.seg.samples import Data
 
-# Frozen encoders always see this many images at once, the last filled up with copies, so that no
-# number depends on batch size or on what is kept.
-CHUNK = 16
 KEEP_BYTES = 4 * 2**30  # of maps kept in memory, training images first
 
 
@@ -24,6 +22,9 @@ class Inputs(Protocol):
 
     def logits(self, split: str, index: Tensor) -> Tensor:
         """Return logits [b, C, S, S] of the samples of a split at the given indices [b]."""
+
+    def training_logits(self, index: Tensor) -> Tensor:
+        """Return logits [b, C, h, w] of training samples, on the grid of the loss."""
 
 
 class WholeInputs:
@@ -37,6 +38,10 @@ class WholeInputs:
         images = as_images(self.data.splits[split].images[index], self.device)
         logits: Tensor = self.model(images)
         return logits
+
+    def training_logits(self, index: Tensor) -> Tensor:
+        """Return logits [b, C, S, S]."""
+        return self.logits("train", index)
 
 
 class FrozenInputs:
@@ -68,13 +73,19 @@ class FrozenInputs:
 
     def logits(self, split: str, index: Tensor) -> Tensor:
         """Return logits [b, C, S, S]."""
+        logits: Tensor = self.model(*self._read(split, index))
+        return logits
+
+    def training_logits(self, index: Tensor) -> Tensor:
+        """Return logits [b, C, h, w]."""
+        return self.model.loss_logits(*self._read("train", index))
+
+    def _read(self, split: str, index: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return images [b, 3, S, S] and their taps, on the device of the run."""
         images = as_images(self.data.splits[split].images[index], self.context.device)
         if split in self.kept:
-            taps = [tap[index].to(self.context.device) for tap in self.kept[split]]
-        else:
-            taps = self._taps(split, index)
-        logits: Tensor = self.model(images, taps)
-        return logits
+            return images, [tap[index].to(self.context.device) for tap in self.kept[split]]
+        return images, self._taps(split, index)
 
     def _all_taps(self, split: str, first: list[Tensor]) -> list[Tensor]:
         """Return the taps of a whole split, in main memory, given those of the first chunk."""
@@ -92,11 +103,9 @@ class FrozenInputs:
     @torch.no_grad()
     def _taps(self, split: str, index: Tensor) -> list[Tensor]:
         """Compute the taps of the given samples, chunk by chunk."""
-        chunks = [self._chunk(split, part) for part in torch.split(index, CHUNK)]
-        return [torch.cat(parts) for parts in zip(*chunks, strict=True)]
-
-    def _chunk(self, split: str, index: Tensor) -> list[Tensor]:
-        filled = torch.cat([index, index[-1:].expand(CHUNK - len(index))])
-        images = as_images(self.data.splits[split].images[filled], self.context.device)
-        with autocast(self.context):
-            return [tap[: len(index)] for tap in self.model.taps(images)]
+        found = []
+        for part, filled in chunks(index):
+            images = as_images(self.data.splits[split].images[filled], self.context.device)
+            with autocast(self.context):
+                found.append([tap[: len(part)] for tap in self.model.taps(images)])
+        return [torch.cat(parts) for parts in zip(*found, strict=True)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,8 +16,8 @@ def pixel_loss(logits: Tensor, masks: Tensor, recipe: SegRecipe) -> Tensor:
     """Return the recipe's mean loss.
 
     Args:
-        logits: [B, C, S, S].
-        masks: Class indices, int64 [B, S, S].
+        logits: [B, C, h, w].
+        masks: Class indices, int64 [B, h, w].
         recipe: Names the loss.
     """
     binary = logits.shape[1] == 2
@@ -40,3 +42,11 @@ def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
     sizes = (probabilities + target).sum(everywhere)
     present = target.sum(everywhere) > 0
     return ((1 - 2 * both / sizes.clamp(min=EPSILON)) * present).mean()
+
+
+def nearest(masks: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize class indices, uint8 [B, S, S], to `size`, taking the middle of each cell.
+
+    The first pixel of each cell would move a mask by half a cell against bilinear logits.
+    """
+    return F.interpolate(masks[:, None], size=tuple(size), mode="nearest-exact")[:, 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,8 @@ class SegmentationModel(nn.Module):
         super().__init__()
         self.encoder = encoder.freeze()
         self.extractor = recipe.extractor
-        self.layers = tuple(encoder.dense_layers)[-SCALES:]
+        self.loss_resolution = recipe.loss_resolution
+        self.layers = tapped(encoder)
         width = SMALL if encoder.embed_dim < BASE.dim else BASE
         self.prior = SpatialPrior()
         self.hybrid = HybridEncoder(width, recipe.ffn_dim or 4 * width.dim)
@@ -47,12 +48,9 @@ class SegmentationModel(nn.Module):
         for module in (self.prior, self.fusion):
             module.requires_grad_(self.trains_fusion)
 
-    @torch.no_grad()
     def taps(self, images: Tensor) -> list[Tensor]:
         """Return the encoder's maps of images [B, 3, S, S] in [0, 1], earliest block first."""
-        if self.extractor == "released":
-            return released_taps(self.encoder, images, self.layers)
-        return self.encoder.intermediates(images, self.layers)
+        return read_taps(self.encoder, images, self.extractor)
 
     def forward(self, images: Tensor, taps: Sequence[Tensor] | None = None) -> Tensor:
         """Return logits [B, C, S, S] of images [B, 3, S, S] in [0, 1].
@@ -62,11 +60,22 @@ class SegmentationModel(nn.Module):
             taps: What `taps` says about these images, where it is already known.
         """
         maps = self.taps(images) if taps is None else taps
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_fusion):
-            fused = self.fusion(three(maps), self.prior(self.encoder.prepare(images)))
-        logits = self.decoder(self.hybrid(fused))
         # unstated; the paper's decoder ends at 1/8, the released code scores at full size
-        return resize(logits, images.shape[-2:])
+        return resize(self.eighth(images, maps), images.shape[-2:])
+
+    def loss_logits(self, images: Tensor, taps: Sequence[Tensor]) -> Tensor:
+        """Return logits [B, C, h, w] on the grid of the loss, S or S/8 a side."""
+        if self.loss_resolution == "eighth":
+            return self.eighth(images, taps)
+        logits: Tensor = self(images, taps)
+        return logits
+
+    def eighth(self, images: Tensor, taps: Sequence[Tensor]) -> Tensor:
+        """Return logits [B, C, S/8, S/8], rounded up, as the decoder gives them."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_fusion):
+            fused = self.fusion(three(taps), self.prior(self.encoder.prepare(images)))
+        logits: Tensor = self.decoder(self.hybrid(fused))
+        return logits
 
 
 class WholeNetwork(nn.Module):
@@ -89,17 +98,23 @@ class WholeNetwork(nn.Module):
         return torch.cat([torch.zeros_like(logits), logits], dim=1)
 
 
-class Counts(NamedTuple):
-    """Numbers of parameters."""
-
-    total: int
-    trainable: int
+def tapped(encoder: Encoder) -> tuple[int, ...]:
+    """Return the blocks that are read, earliest first."""
+    return encoder.dense_layers[-SCALES:]
 
 
-def parameter_counts(model: nn.Module) -> Counts:
-    """Count parameters, encoder included."""
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return Counts(sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained))
+@torch.no_grad()
+def read_taps(
+    encoder: Encoder, images: Tensor, extractor: Literal["timm", "released"]
+) -> list[Tensor]:
+    """Return an encoder's maps of images [B, 3, S, S] in [0, 1], earliest block first.
+
+    Raises:
+        UsageError: If the size does not fit, or the extractor cannot read this encoder.
+    """
+    if extractor == "released":
+        return released_taps(encoder, images, tapped(encoder))
+    return encoder.intermediates(images, tapped(encoder))
 
 
 def three(items: Sequence[Item]) -> list[Item]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from omnibench.errors import UsageError, suggestion
-from omnibench.interfaces import Normalization, Pool
+from omnibench.errors import UsageError
+from omnibench.interfaces import Normalization
+from omnibench_plugins.tasks.checks import require_images, require_positive
 
 MIN_SIZE = 64  # pixels; below it the coarsest map is a single position without statistics
 
@@ -22,7 +23,7 @@ class SegRecipe:
     # `adapter` puts modules on a frozen encoder, `end_to_end` trains a whole network from scratch
     model: Literal["adapter", "end_to_end"] = "adapter"
     normalization: Normalization = "imagenet"  # unstated; end-to-end networks get [0, 1]
-    pool: Pool = "checkpoint"  # not used: segmentation taps blocks
+    pool: Literal["checkpoint"] = "checkpoint"  # no choice: segmentation taps blocks
     source_size: int = 512  # pixels; unstated, MedSegBench's own default
     image_size: int = 448  # pixels; squashed, bilinear without antialias (unstated)
     epochs: int = 20
@@ -31,6 +32,9 @@ class SegRecipe:
     weight_decay: float = 1e-4
     # unstated; `medsegbench` is Dice for two classes, else its cross-entropy of softmax outputs
     loss: Literal["cross_entropy", "dice", "medsegbench"] = "cross_entropy"
+    # Where it is taken: on logits resized to the image (unstated), or at 1/8, where the paper's
+    # decoder ends, on masks resized to that. Metrics are on the full grid either way.
+    loss_resolution: Literal["full", "eighth"] = "full"
     # How blocks are read: by the encoder itself, or by the released code's own loop, which
     # drops DINOv3's rotary positions and registers and CLIP's first norm.
     extractor: Literal["timm", "released"] = "timm"
@@ -50,9 +54,8 @@ class SegRecipe:
 
     def __post_init__(self) -> None:
         """Refuse values with which no epoch could be trained."""
-        for name in ("source_size", "epochs", "batch_size", "lr", "seeds"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; use --set {name}=N with N > 0")
+        require_positive(self, "source_size", "epochs", "batch_size", "lr", "seeds", "ffn_dim")
+        require_images(self)
         if self.image_size < MIN_SIZE:
             raise UsageError(
                 f"image_size is {self.image_size}; use --set image_size=N with N >= {MIN_SIZE}"
@@ -69,7 +72,6 @@ RELEASED = replace(PAPER, extractor="released", ffn_dim=None, label_map="per_spl
 FAIR = replace(
     PAPER,
     normalization="own",
-    pool="cls",
     train_prior_and_fusion=True,
     selection="miou_dataset",
 )
@@ -102,6 +104,15 @@ MEDSEGBENCH = replace(
     seeds=3,
 )
 
+# Fields that say nothing about a whole network
+ADAPTER_FIELDS = (
+    "normalization",
+    "loss_resolution",
+    "extractor",
+    "train_prior_and_fusion",
+    "ffn_dim",
+)
+
 RECIPES = {
     "paper": PAPER,
     "released": RELEASED,
@@ -109,17 +120,3 @@ RECIPES = {
     "quick": QUICK,
     "medsegbench": MEDSEGBENCH,
 }
-
-
-def named_recipe(name: str) -> SegRecipe:
-    """Return a recipe.
-
-    Raises:
-        UsageError: If there is none of that name.
-    """
-    if name not in RECIPES:
-        raise UsageError(
-            f"task 'seg' has no recipe {name!r}.{suggestion(name, RECIPES)} "
-            f"It has: {', '.join(RECIPES)}"
-        )
-    return RECIPES[name]

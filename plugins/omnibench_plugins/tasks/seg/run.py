@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from omnibench.errors import PluginError
-from omnibench.forward import flops_per_image
+from omnibench.forward import flops_per_image, parameter_counts
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import Dataset, Outcome, RunContext
 from omnibench.metrics.segmentation import metrics_from_counts
@@ -18,8 +18,8 @@ from omnibench.seeding import seed_initialisation
 from omnibench.training import FitResult, Optimisation, fit
 from omnibench_plugins.tasks.seg.evaluate import Evaluation, evaluate, grid_counts
 from omnibench_plugins.tasks.seg.inputs import FrozenInputs, Inputs, WholeInputs
-from omnibench_plugins.tasks.seg.losses import pixel_loss
-from omnibench_plugins.tasks.seg.model import SegmentationModel, WholeNetwork, parameter_counts
+from omnibench_plugins.tasks.seg.losses import nearest, pixel_loss
+from omnibench_plugins.tasks.seg.model import SegmentationModel, WholeNetwork, read_taps
 from omnibench_plugins.tasks.seg.recipe import SegRecipe
 from omnibench_plugins.tasks.seg.samples import Data, Samples, read_data
 
@@ -32,6 +32,7 @@ def run(handle: EncoderHandle, dataset: Dataset, recipe: SegRecipe, context: Run
     Raises:
         PluginError: If an encoder changes although it is frozen.
     """
+    _try_out(handle, recipe)
     data = read_data(dataset, recipe, context.progress)
     if recipe.model == "end_to_end":
         seed_initialisation(context.seed)
@@ -51,6 +52,15 @@ def run(handle: EncoderHandle, dataset: Dataset, recipe: SegRecipe, context: Run
             "training; its forward pass must not write to them"
         )
     return outcome
+
+
+def _try_out(handle: EncoderHandle, recipe: SegRecipe) -> None:
+    """Build once and read one black image: what cannot work is refused before data are read."""
+    if recipe.model == "end_to_end":
+        handle.build_end_to_end(1)
+        return
+    encoder = handle.build(normalization=recipe.normalization, pool=recipe.pool)
+    read_taps(encoder, torch.zeros(1, 3, recipe.image_size, recipe.image_size), recipe.extractor)
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -109,8 +119,9 @@ def _train(
     wanted = f"{recipe.selection}@{recipe.image_size}"
 
     def loss(index: Tensor, draws: torch.Generator) -> Tensor:
-        target = masks[index].to(context.device).long()
-        return pixel_loss(inputs.logits("train", index), target, recipe)
+        logits = inputs.training_logits(index)
+        target = nearest(masks[index], logits.shape[-2:]).to(context.device).long()
+        return pixel_loss(logits, target, recipe)
 
     def validate() -> float:
         counts = grid_counts(inputs, "val", data.splits["val"], context)

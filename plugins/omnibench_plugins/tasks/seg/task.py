@@ -6,14 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omnibench.errors import IntegrityError
-from omnibench.interfaces import Dataset, DatasetSpec, EncoderSpec, Metric, Outcome, RunContext
-from omnibench_plugins.tasks.seg.recipe import RECIPES, SegRecipe, named_recipe
+from omnibench.interfaces import (
+    Dataset,
+    DatasetSpec,
+    EncoderSpec,
+    Metric,
+    Outcome,
+    Precision,
+    RunContext,
+)
+from omnibench_plugins.tasks.checks import misfit
+from omnibench_plugins.tasks.seg.recipe import ADAPTER_FIELDS, MEDSEGBENCH, RECIPES, SegRecipe
 
 if TYPE_CHECKING:
     import numpy as np
 
     from omnibench.handle import EncoderHandle
-    from omnibench.interfaces import Precision
 
 END_TO_END_STRIDE = 32  # pixels; of the deepest map of a U-Net
 
@@ -29,7 +37,7 @@ class Segmentation:
 
     def recipe(self, name: str, tuning: str | None = None) -> SegRecipe:
         """Return the named recipe."""
-        return named_recipe(name)
+        return RECIPES[name]
 
     def accepts(self, dataset: DatasetSpec, encoder: EncoderSpec, recipe: SegRecipe) -> str | None:
         """Return why the combination makes no sense, or None."""
@@ -42,21 +50,22 @@ class Segmentation:
                 f"{encoder.name!r} is an encoder, and this recipe trains whole networks; use "
                 "--recipe paper, or an end-to-end network such as unet-resnet18"
             )
+        if encoder.end_to_end:
+            for name in ADAPTER_FIELDS:
+                if getattr(recipe, name) != getattr(MEDSEGBENCH, name):
+                    return (
+                        f"{name}={getattr(recipe, name)} has no effect on the whole network "
+                        f"{encoder.name!r}; use --recipe medsegbench without --set {name}"
+                    )
         step = END_TO_END_STRIDE if encoder.end_to_end else encoder.patch_size
-        if recipe.image_size % step:
-            nearest = max(1, round(recipe.image_size / step)) * step
-            return (
-                f"image_size {recipe.image_size} is not a multiple of {step}, which "
-                f"{encoder.name!r} needs; use --set image_size={nearest}"
-            )
-        return None
+        return misfit(recipe.image_size, step, f"{step}, which {encoder.name!r} needs")
 
     def stochastic(self, recipe: SegRecipe) -> bool:
         """Runs differ in the modules' beginning and in data order."""
         return True
 
     def precision(self, asked: Precision, recipe: SegRecipe) -> Precision:
-        """Return the precision asked for, used in training."""
+        """Return the precision asked for: training and predictions use it."""
         return asked
 
     def variants(self, recipe: SegRecipe) -> tuple[str, ...]:
