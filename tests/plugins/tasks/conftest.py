@@ -71,6 +71,45 @@ class LabelDataset:
         return self.splits[name]
 
 
+@dataclasses.dataclass(frozen=True)
+class UnreadDataset:
+    """Fails as soon as a split is asked for: refusals must come before."""
+
+    name: str = "unread"
+    kind: str = "labels"
+    classes: tuple[str, ...] = ("one", "other")
+    digest: str = "ef" * 32
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def split(self, name: str) -> LabelSplit:
+        raise AssertionError(f"split {name!r} was read")
+
+
+@pytest.fixture
+def unread() -> UnreadDataset:
+    """A dataset that nothing may be read from."""
+    return UnreadDataset()
+
+
+class NoClassToken(PlainViT):
+    """Gives patch tokens only, as CNNs do."""
+
+    def _features(self, x: torch.Tensor) -> Features:
+        return super()._features(x)._replace(prefix=None)
+
+
+@pytest.fixture
+def tokenless_handle() -> EncoderHandle:
+    """Handle of an encoder without class token, of 8-pixel patches."""
+
+    def build(*, weights: Any, random_init: bool) -> Encoder:
+        vit = VisionTransformer(img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2)
+        return NoClassToken(vit, patch_size=8, lora=None)
+
+    card = EncoderSpec(name="tokenless", build=build, embed_dim=32, patch_size=8, depth=1)
+    return EncoderHandle(card=card, weights=WeightsChoice(kind="random"), label="tokenless")
+
+
 @pytest.fixture(scope="session")
 def vit_handle() -> Callable[..., EncoderHandle]:
     """Makes handles of a transformer of two blocks, width 32, 8-pixel patches, 32 px."""

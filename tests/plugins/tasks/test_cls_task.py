@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnibench.errors import IntegrityError, UsageError
+from omnibench.errors import IntegrityError, PluginError, UsageError
 from omnibench.interfaces import DatasetSpec, EncoderSpec, RunContext, Task
 from omnibench.planning import RunRequest, plan
 from omnibench.recipe import as_document, override
@@ -257,6 +257,26 @@ def test_costs_are_counted(vit_handle, stripes):
     attention = 2 * 2 * 2 * tokens**2 * width
     patches, head = 2 * 16 * 3 * 64 * width, 2 * width * 2
     assert outcome.flops_per_image == linear + attention + patches + head
+
+
+@pytest.mark.parametrize("tuning", ["full", "head"])
+def test_pooling_a_token_that_is_not_there_is_refused_before_images_are_read(
+    tokenless_handle, unread, tuning
+):
+    with pytest.raises(UsageError, match="no class token; use --set pool=avg"):
+        run(tokenless_handle, unread, small(tuning, pool="cls"))
+
+
+def test_adapters_that_nothing_reaches_are_refused_before_images_are_read(vit_handle, unread):
+    handle = vit_handle(lora=r"blocks\.\d+\.nothing")
+    with pytest.raises(PluginError, match="match no layer"):
+        run(handle, unread, small("lora-r8"))
+
+    def idle(vit):
+        vit.blocks[1].mlp.forward = lambda x: x * 0
+
+    with pytest.raises(PluginError, match=r"2 of 8 LoRA adapters get no gradient .*1\.mlp\.fc1"):
+        run(vit_handle(change=idle), unread, small("lora-r8"))
 
 
 def test_a_label_out_of_range_is_refused_before_training(vit_handle, stripes):

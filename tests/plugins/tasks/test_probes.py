@@ -164,6 +164,23 @@ def test_features_are_what_the_recipe_names(vit_handle, stripes, chosen):
     assert found.features["test"][0] == pytest.approx(expected.numpy(), abs=1e-6)
 
 
+@pytest.mark.parametrize("task", [Knn(), Linear()], ids=lambda t: t.name)
+def test_a_missing_class_token_is_refused_before_images_are_read(task, tokenless_handle, unread):
+    with pytest.raises(UsageError, match="no class token; use --set pool=avg"):
+        next(task.run(tokenless_handle, unread, small(task), RunContext(seed=0)))
+
+
+@pytest.mark.parametrize("task", [Knn(), Linear()], ids=lambda t: t.name)
+def test_probes_say_that_they_always_compute_in_full_precision(task, vit_handle, stripes):
+    recipe = small(task)
+    assert {task.precision(asked, recipe) for asked in ("fp32", "bf16", "fp16")} == {"fp32"}
+    full, half = (
+        next(task.run(vit_handle(), stripes, recipe, RunContext(seed=0, precision=precision)))
+        for precision in ("fp32", "bf16")
+    )
+    assert np.array_equal(full.predictions["test_score"], half.predictions["test_score"])
+
+
 def test_recipes_of_probes_are_checked():
     assert Knn().recipe("quick").max_images == (60, 20, 40)
     assert override(Linear().recipe("fair"), {"grid": "0.1,1"}).grid == (0.1, 1.0)

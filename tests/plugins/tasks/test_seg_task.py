@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from omnibench.errors import IntegrityError, PluginError, UsageError
+from omnibench.errors import IntegrityError, PluginError, SetupError, UsageError
 from omnibench.forward import parameter_counts
 from omnibench.handle import EncoderHandle, WeightsChoice
 from omnibench.interfaces import DatasetSpec, EncoderSpec, RunContext, Task
@@ -21,7 +21,9 @@ from omnibench.seeding import seed_initialisation
 from omnibench_plugins.encoders.timm_encoder import build
 from omnibench_plugins.tasks.seg.evaluate import evaluate, pixel_counts
 from omnibench_plugins.tasks.seg.inputs import FrozenInputs
+from omnibench_plugins.tasks.seg.layers import resize
 from omnibench_plugins.tasks.seg.losses import dice_loss, pixel_loss
+from omnibench_plugins.tasks.seg.losses import nearest as nearest_masks
 from omnibench_plugins.tasks.seg.model import SegmentationModel
 from omnibench_plugins.tasks.seg.recipe import FAIR, PAPER, QUICK, RECIPES, SegRecipe
 from omnibench_plugins.tasks.seg.run import fingerprint
@@ -360,6 +362,32 @@ def test_per_split_labels_shift_classes_and_fixed_ones_do_not():
         read_data(lacking, dataclasses.replace(TINY, label_map="per_split"), silent)
 
 
+# refusals that need the encoder --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (RECIPES["released"], "the released extractor takes transformers"),
+        (dataclasses.replace(PAPER, image_size=65), "not a multiple of the patch size"),
+    ],
+)
+def test_what_an_encoder_cannot_do_is_refused_before_images_are_read(unread, recipe, message):
+    name = "test_resnet" if recipe.extractor == "released" else "test_vit"
+    with pytest.raises(UsageError, match=message):
+        outcome(unread, recipe, encoder=handle(name))
+
+
+def test_a_network_that_cannot_be_made_is_refused_before_images_are_read(unread):
+    def make(classes: int) -> Any:
+        raise SetupError("U-Nets need another package")
+
+    card = EncoderSpec(name="net", end_to_end=True, build_end_to_end=make)
+    whole = EncoderHandle(card=card, weights=WeightsChoice(kind="random"), label="net")
+    with pytest.raises(SetupError, match="need another package"):
+        outcome(unread, RECIPES["medsegbench"], encoder=whole)
+
+
 # losses -------------------------------------------------------------------------------------
 
 
@@ -380,6 +408,35 @@ def test_medsegbench_takes_softmax_outputs_for_logits_with_several_classes():
     loss = pixel_loss(logits, mask, RECIPES["medsegbench"])
     assert loss == torch.nn.functional.cross_entropy(logits.softmax(dim=1), mask)
     assert pixel_loss(logits, mask, PAPER) == torch.nn.functional.cross_entropy(logits, mask)
+
+
+def test_masks_are_resized_by_the_middle_of_each_cell():
+    masks = torch.arange(16).repeat(16, 1).to(torch.uint8)[None]
+    assert nearest_masks(masks, (2, 2))[0].tolist() == [[4, 12], [4, 12]]
+    assert torch.equal(nearest_masks(masks, (16, 16)), masks)
+
+
+def test_the_loss_may_be_taken_where_the_decoder_ends():
+    recipe = dataclasses.replace(TINY, loss_resolution="eighth", image_size=80)
+    data = read_data(blobs(3), recipe, RunContext(seed=0).progress)
+    built = SegmentationModel(build("test_vit", random_init=True), 3, recipe).eval()
+    inputs = FrozenInputs(built, data, RunContext(seed=0))
+    index = torch.tensor([3, 1])
+    with torch.no_grad():
+        coarse, full = inputs.training_logits(index), inputs.logits("train", index)
+    assert coarse.shape == (2, 3, 10, 10) and full.shape == (2, 3, 80, 80)
+    assert torch.equal(resize(coarse, (80, 80)), full)
+    built.loss_resolution = "full"
+    with torch.no_grad():
+        assert torch.equal(inputs.training_logits(index), full)
+
+
+def test_a_coarse_loss_trains_and_metrics_stay_on_the_full_grid(trained):
+    found = outcome(blobs(), dataclasses.replace(TINY, loss_resolution="eighth"))
+    assert (found.predictions["test_counts@64"].sum(axis=2) == 64 * 64).all()
+    assert found.details["train_losses"] != trained.details["train_losses"]
+    assert found.details["train_losses"][-1] < found.details["train_losses"][0]
+    assert found.params_trainable == trained.params_trainable
 
 
 # cards --------------------------------------------------------------------------------------
