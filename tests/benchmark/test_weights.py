@@ -113,7 +113,8 @@ def test_the_first_download_pins_commit_and_digest(tmp_path: Path, fake: FakeHub
     assert lock["files"] == {
         "acme/vit/model.safetensors": {"commit": "a" * 40, "sha256": sha(b"weights one")}
     }
-    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["weights-lock.json"]
+    left = {p.name for p in (tmp_path / "cache").iterdir()}
+    assert left == {"weights-lock.json", "weights-lock.json.lock"}, "no half-written file"
 
 
 def test_a_cached_file_is_used_offline_and_without_asking(tmp_path: Path, fake: FakeHub) -> None:
