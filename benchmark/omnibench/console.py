@@ -182,5 +182,5 @@ def _cost_line(summary: CellSummary) -> str:
         f"peak memory {cost['peak_memory_bytes'] / 2**30:.1f} GiB",
     ]
     if cost.get("flops_per_image"):
-        parts.insert(1, f"{cost['flops_per_image'] / 1e9:.1f} GFLOP an image")
+        parts.insert(1, f"{cost['flops_per_image'] / 1e9:.3g} GFLOP an image")
     return ", ".join(parts)
