@@ -114,9 +114,11 @@ class Encoder(nn.Module, ABC):
 
         Raises:
             UsageError: If the size does not fit, or the encoder has no class token to pool.
+            PluginError: If `_features` returns other shapes than the contract's.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             features = self._features(self.prepare(images))
+        self._require_features(features, len(images))
         if self.pool == "avg":
             return features._replace(pooled=features.tokens.mean(dim=1))
         if self.pool == "cls":
@@ -139,6 +141,10 @@ class Encoder(nn.Module, ABC):
 
         Returns:
             One [B, C, h, w] map a layer, prefix tokens dropped.
+
+        Raises:
+            UsageError: If the size or the layers do not fit.
+            PluginError: If `_intermediates` returns other shapes than the contract's.
         """
         wanted = tuple(self.dense_layers if layers is None else layers)
         if list(wanted) != sorted(set(wanted)) or not all(0 <= i < self.depth for i in wanted):
@@ -147,7 +153,33 @@ class Encoder(nn.Module, ABC):
                 f"{self.depth - 1}"
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return self._intermediates(self.prepare(images), wanted, norm)
+            maps = self._intermediates(self.prepare(images), wanted, norm)
+        self._require_maps(maps, wanted, len(images))
+        return maps
+
+    def _require_features(self, features: Features, batch: int) -> None:
+        """Hold features to the contract: wrong ones could train and score unnoticed."""
+        if not isinstance(features, Features):
+            raise PluginError(
+                f"{type(self).__name__}._features returned {type(features).__name__}, "
+                "omnibench.encoder.Features was expected"
+            )
+        positions = features.grid[0] * features.grid[1]
+        _require_shape("pooled features", features.pooled, batch, self.own_pooled_dim)
+        _require_shape("patch tokens", features.tokens, batch, positions, self.embed_dim)
+        if features.prefix is not None:
+            _require_shape("prefix tokens", features.prefix, batch, None, self.embed_dim)
+
+    def _require_maps(self, maps: list[Tensor], layers: tuple[int, ...], batch: int) -> None:
+        if not isinstance(maps, list) or len(maps) != len(layers):
+            raise PluginError(
+                f"{type(self).__name__}._intermediates did not return a list of {len(layers)} "
+                f"maps, one for each of the layers {layers}"
+            )
+        for layer, found in zip(layers, maps, strict=True):
+            _require_shape(
+                f"maps of layer {layer}", found, batch, self.layer_channels[layer], None, None
+            )
 
     def prepare(self, images: Tensor) -> Tensor:
         """Check the size of images [B, 3, H, W] in [0, 1] and normalise them."""
@@ -178,3 +210,16 @@ def thirds(depth: int) -> tuple[int, ...]:
     if depth <= 3:
         return tuple(range(depth))
     return tuple(round(depth * part / 3) - 1 for part in (1, 2, 3))
+
+
+def _require_shape(what: str, tensor: Tensor, *shape: int | None) -> None:
+    """Raise `PluginError` unless a tensor has the shape; None stands for any size."""
+    found = tuple(tensor.shape)
+    if len(found) != len(shape) or any(
+        size not in (None, actual) for size, actual in zip(shape, found, strict=True)
+    ):
+        expected = ", ".join("any" if size is None else str(size) for size in shape)
+        raise PluginError(
+            f"{what} have shape {found}, ({expected}) was expected; "
+            "omnibench.encoder.Features and the encoder's card say which"
+        )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from omnibench.errors import PluginError
+from omnibench.errors import OmnibenchError, PluginError
 from omnibench.interfaces import EncoderSpec, Normalization, Pool
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ class EncoderHandle:
         Random weights are drawn once per encoder name: all seeds get the same ones.
 
         Raises:
-            PluginError: If the plugin returns something that is no `Encoder`.
+            PluginError: If the plugin fails, or returns something that is no `Encoder`.
         """
         if self._pristine is None:
             self._pristine = self._build()
@@ -71,7 +74,8 @@ class EncoderHandle:
         """Return a freshly initialised whole network with `classes` output channels."""
         if self.card.build_end_to_end is None:
             raise PluginError(f"encoder {self.card.name!r} is not an end-to-end network")
-        return self.card.build_end_to_end(classes=classes)
+        with _plugin_blamed(self.card.name):
+            return self.card.build_end_to_end(classes=classes)
 
     def _build(self) -> Encoder:
         import torch
@@ -83,10 +87,26 @@ class EncoderHandle:
         random_init = self.weights.kind == "random"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive("random weights", self.card.name))
-            encoder = self.card.build(weights=self.weights.path, random_init=random_init)
+            with _plugin_blamed(self.card.name):
+                encoder = self.card.build(weights=self.weights.path, random_init=random_init)
         if not isinstance(encoder, Encoder):
             raise PluginError(
                 f"encoder {self.card.name!r}: build() returned {type(encoder).__name__}, "
                 "an omnibench.encoder.Encoder was expected"
             )
         return encoder
+
+
+@contextmanager
+def _plugin_blamed(name: str) -> Iterator[None]:
+    """Turn what a stranger's code may raise into a `PluginError`; our own errors pass."""
+    try:
+        yield
+    except (OmnibenchError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise PluginError(
+            f"encoder {name!r} cannot be built: {type(error).__name__}: {error} "
+            f"({place.filename}, line {place.lineno})"
+        ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -113,3 +115,43 @@ def test_layers_must_ascend_and_exist(layers: tuple[int, ...]) -> None:
 def test_dense_layers_end_each_third() -> None:
     assert thirds(12) == (3, 7, 11) and thirds(6) == (1, 3, 5) and thirds(24) == (7, 15, 23)
     assert len(Toy().intermediates(IMAGES)) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"pooled": torch.zeros(2, 5)}, r"pooled features have shape \(2, 5\), \(2, 3\)"),
+        ({"tokens": torch.zeros(2, 4, 8)}, r"patch tokens have shape \(2, 4, 8\), \(2, 6, 8\)"),
+        ({"prefix": torch.zeros(2, 1, 7)}, r"prefix tokens have shape .*\(2, any, 8\)"),
+        ({"grid": (1, 1)}, r"patch tokens have shape \(2, 6, 8\), \(2, 1, 8\)"),
+    ],
+)
+def test_features_of_other_shapes_than_the_contracts_are_refused(
+    change: dict[str, Any], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = Toy()
+    right = toy._features(IMAGES)
+    monkeypatch.setattr(toy, "_features", lambda x: right._replace(**change))
+    with pytest.raises(PluginError, match=complaint):
+        toy(IMAGES)
+    monkeypatch.setattr(toy, "_features", lambda x: None)
+    with pytest.raises(PluginError, match="_features returned NoneType"):
+        toy(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("maps", "complaint"),
+    [
+        (None, "did not return a list of 3 maps"),
+        ([torch.zeros(2, 8, 2, 3)], "did not return a list of 3 maps"),
+        ([torch.zeros(2, 5, 2, 3)] * 3, r"maps of layer 1 have shape \(2, 5, 2, 3\), \(2, 8, any"),
+        ([torch.zeros(2, 6, 8)] * 3, "maps of layer 1 have shape"),
+    ],
+)
+def test_maps_of_other_shapes_than_the_contracts_are_refused(
+    maps: Any, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = Toy()
+    monkeypatch.setattr(toy, "_intermediates", lambda x, layers, norm: maps)
+    with pytest.raises(PluginError, match=complaint):
+        toy.intermediates(IMAGES)
