@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from omnibench import console
-from omnibench.errors import INTERRUPTED, OmnibenchError, UsageError
+from omnibench.errors import INTERRUPTED, OmnibenchError, SetupError, UsageError
 
 if TYPE_CHECKING:
     from omnibench.interfaces import Progress
@@ -317,3 +317,8 @@ def main() -> None:
             raise
         console.error(str(problem))
         sys.exit(problem.exit_code)
+    except OSError as problem:
+        if "--traceback" in sys.argv:
+            raise
+        console.error(f"{problem}; `omnibench --traceback …` shows where")
+        sys.exit(SetupError.exit_code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from omnibench.interfaces import Progress
 if TYPE_CHECKING:
     from omnibench.summary import CellSummary, MetricRow
 
+WHOLE = 24  # characters up to which the cells of a column are never broken
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -107,7 +109,7 @@ class _Lines:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-    """Print a table to stdout.
+    """Print a table to stdout, or, where a terminal is too narrow for it, a paragraph a row.
 
     Args:
         columns: Headings.
@@ -116,6 +118,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
     """
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -123,12 +126,37 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
         print_lines([title])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
-        short = all(len(str(row[number])) <= 40 for row in rows)
-        table.add_column(column, overflow="fold", no_wrap=short)
+        # Names are what users type next, and numbers make no sense broken in two.
+        whole = number == 0 or all(len(str(row[number])) <= WHOLE for row in rows)
+        table.add_column(column, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False).print(table)
+    console = Console(width=width, highlight=False)
+    # Measured without a limit: rich would crop what is not to be wrapped.
+    needed = Measurement.get(console, console.options.update(width=10_000), table).minimum
+    if needed <= console.width:
+        console.print(table)
+    else:
+        print_lines([_paragraph(columns, row, console.width) for row in rows])
+
+
+def _paragraph(columns: Sequence[str], row: Sequence[object], width: int) -> str:
+    """Return the first cell, and the others below it with their headings."""
+    cells = [plain(cell) for cell in row]
+    told = [f"{c} {cell}" for c, cell in zip(columns[1:], cells[1:], strict=True) if cell]
+    return "\n".join(
+        [
+            cells[0],
+            textwrap.fill(
+                " · ".join(told),
+                width,
+                initial_indent="  ",
+                subsequent_indent="  ",
+                break_on_hyphens=False,
+            ),
+        ]
+    )
 
 
 def print_lines(lines: Sequence[object]) -> None:

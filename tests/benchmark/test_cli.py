@@ -80,6 +80,21 @@ def test_wrong_input_gives_one_message_and_its_exit_code(command, arguments, cod
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_said_without_a_traceback(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-u", "-m", "omnibench", "list", "tasks"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+    assert done.returncode == 5
+    assert "No space left" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_missing_results_are_said_by_score(command):
     done = command("score", "nowhere")
     assert done.returncode == 5 and "holds no records" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from omnibench.errors import UsageError
+from omnibench.interfaces import DatasetKind, DatasetSpec
 
 
 def require_positive(recipe: Any, *names: str) -> None:
@@ -30,6 +31,18 @@ def require_images(recipe: Any) -> None:
             f"max_images is {recipe.max_images}; use --set max_images=TRAIN,VAL,TEST with at "
             "least 2 images each"
         )
+
+
+def other_kind(dataset: DatasetSpec, needed: DatasetKind) -> str | None:
+    """Return why a dataset of another kind cannot be used, or None."""
+    if dataset.kind == needed:
+        return None
+    # How a folder was understood tells its owner what to move or rename.
+    understood = f" ({dataset.notes})" if dataset.collection == "folder" else ""
+    return (
+        f"dataset {dataset.name!r} has {dataset.kind}{understood}, this task needs {needed}; "
+        f"`omnibench list datasets` names datasets with {needed}"
+    )
 
 
 def misfit(image_size: int, step: int, what: str) -> str | None:

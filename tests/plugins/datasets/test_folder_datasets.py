@@ -443,6 +443,21 @@ def test_a_missing_path_and_an_empty_folder_are_setup_errors(tmp_path: Path) -> 
         make(str(tmp_path))
 
 
+@pytest.mark.parametrize("path", ["x" * 300, "~nobody-of-this-name/images", "circle"])
+def test_a_path_that_cannot_be_followed_is_a_setup_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("circle").symlink_to("circle")
+    with pytest.raises(SetupError, match="folder"):
+        make(path)
+
+
+def test_an_empty_path_is_not_the_working_folder() -> None:
+    with pytest.raises(UsageError, match="folder: takes a path"):
+        make(" ")
+
+
 def test_images_alone_have_no_targets(tmp_path: Path) -> None:
     for index in range(10):
         picture(tmp_path / f"{index}.png")

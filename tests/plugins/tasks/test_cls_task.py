@@ -131,6 +131,12 @@ def test_settings_are_checked():
     ("dataset", "encoder", "settings", "reason"),
     [
         ({"kind": "masks"}, {}, {}, "has masks, this task needs labels"),
+        (
+            {"kind": "images", "collection": "folder", "notes": "laid out as images"},
+            {},
+            {},
+            r"has images \(laid out as images\), this task needs labels",
+        ),
         ({"multi_label": True}, {}, {}, "several labels an image"),
         ({}, {"end_to_end": True, "build_end_to_end": print}, {}, "whole segmentation network"),
         ({}, {}, {"image_size": 225}, "multiple of the patch size 14 .* image_size=224"),

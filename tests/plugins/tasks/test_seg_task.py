@@ -480,7 +480,7 @@ def test_fields_are_checked():
         (spec(), encoder_spec(), PAPER, None),
         (spec(), encoder_spec(16), QUICK, None),
         (spec(), encoder_spec(1), FAIR, None),
-        (spec(kind="labels"), encoder_spec(), PAPER, "'d' has labels, not masks"),
+        (spec(kind="labels"), encoder_spec(), PAPER, "'d' has labels, this task needs masks"),
         (
             spec(),
             encoder_spec(),

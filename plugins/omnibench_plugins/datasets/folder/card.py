@@ -7,6 +7,7 @@ import re
 from functools import partial
 from pathlib import Path
 
+from omnibench.errors import SetupError, UsageError
 from omnibench.interfaces import DataAccess, Dataset, DatasetPrefix, DatasetSpec
 from omnibench_plugins.datasets.folder.layouts import recognise
 from omnibench_plugins.datasets.folder.samples import images_below
@@ -27,11 +28,17 @@ def make(path: str) -> DatasetSpec:
     """Return the card of a folder, whose kind is what lies in it.
 
     Raises:
+        UsageError: If no path is given.
         SetupError: If there is no such folder, or nothing in it that is understood.
     """
-    root = Path(path).expanduser().resolve()
-    kind, read = recognise(root)
-    name = shown_name(root)
+    if not path.strip():
+        raise UsageError("folder: takes a path, e.g. --dataset folder:my-images")
+    try:
+        root = Path(path).expanduser().resolve()
+        kind, read = recognise(root)
+        name = shown_name(root)
+    except (OSError, RuntimeError) as error:  # no permission, no such home, links in a circle
+        raise SetupError(f"folder:PATH cannot be read: {error}") from None
     return DatasetSpec(
         name=name,
         kind=kind,

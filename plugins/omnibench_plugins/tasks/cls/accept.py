@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from omnibench.interfaces import DatasetSpec, EncoderSpec
-from omnibench_plugins.tasks.checks import misfit
+from omnibench_plugins.tasks.checks import misfit, other_kind
 
 
 def refusal(dataset: DatasetSpec, encoder: EncoderSpec, image_size: int) -> str | None:
     """Return why one label an image cannot be predicted from an encoder's features, or None."""
-    if dataset.kind != "labels":
-        return (
-            f"dataset {dataset.name!r} has {dataset.kind}, this task needs labels; "
-            "`omnibench list datasets` names datasets with labels"
-        )
+    if reason := other_kind(dataset, "labels"):
+        return reason
     if dataset.multi_label:
         return (
             f"dataset {dataset.name!r} has several labels an image, this task predicts exactly one; "

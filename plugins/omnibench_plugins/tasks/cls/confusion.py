@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +53,10 @@ def confusion_png(
     lines = [line for line in (title, _summary(counts)) if line]
     axes.set_title("\n".join(lines), fontsize=9, pad=10, parse_math=False)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
+    with warnings.catch_warnings():
+        # Letters that the font lacks become boxes; class names of a user's folder may hold any.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format="png", bbox_inches="tight", metadata={"Software": None})
     return buffer.getvalue()
 
 

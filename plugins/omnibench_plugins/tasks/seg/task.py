@@ -15,7 +15,7 @@ from omnibench.interfaces import (
     Precision,
     RunContext,
 )
-from omnibench_plugins.tasks.checks import misfit
+from omnibench_plugins.tasks.checks import misfit, other_kind
 from omnibench_plugins.tasks.seg.recipe import ADAPTER_FIELDS, MEDSEGBENCH, RECIPES, SegRecipe
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Segmentation:
 
     def accepts(self, dataset: DatasetSpec, encoder: EncoderSpec, recipe: SegRecipe) -> str | None:
         """Return why the combination makes no sense, or None."""
-        if dataset.kind != "masks":
-            return f"{dataset.name!r} has {dataset.kind}, not masks; `omnibench list` shows which"
+        if reason := other_kind(dataset, "masks"):
+            return reason
         if encoder.end_to_end and recipe.model != "end_to_end":
             return f"{encoder.name!r} is trained from end to end; use --recipe medsegbench"
         if recipe.model == "end_to_end" and not encoder.end_to_end:
