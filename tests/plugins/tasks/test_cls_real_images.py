@@ -105,7 +105,6 @@ def test_each_tuning_of_pretrained_weights_beats_random_ones(run, tmp_path, tuni
     )
     guess = majority(pretrained[0], tmp_path / "results")
     found = {m: (value(pretrained, m), value(untrained, m)) for m in ("f1_macro", "auc")}
-    print(tuning, dataset, found, guess)
     assert found["f1_macro"][0] > guess + 0.1, (found, guess)
     assert found["f1_macro"][0] > found["f1_macro"][1] + 0.02, found
     assert found["auc"][0] > found["auc"][1] + 0.02, found
