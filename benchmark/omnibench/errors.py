@@ -68,5 +68,5 @@ class WeightsMissing(SetupError):
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean …?` for the nearest known names, or an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(near)}?" if near else ""

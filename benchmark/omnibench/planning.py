@@ -108,6 +108,9 @@ class Cell:
             "task": {
                 "name": task.name,
                 "plugin": self.task.plugin.distribution,
+                "plugin_version": self.task.plugin.version
+                if self.task.plugin.distribution == "file"
+                else "",
                 "version": task.version,
                 "recipe": self.recipe_name,
                 "variant": variant,
