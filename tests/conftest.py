@@ -217,3 +217,22 @@ def toy() -> ToyPlugin:
 def toy_registry(toy: ToyPlugin) -> Registry:
     """A registry that knows the toy plugin only."""
     return Registry.of(toy, distribution="toybox")
+
+
+TOY_FILE = """
+import sys
+sys.path.insert(0, {folder!r})
+from conftest import ToyPlugin
+_toy = ToyPlugin()
+omnibench_encoders = _toy.omnibench_encoders
+omnibench_tasks = _toy.omnibench_tasks
+omnibench_datasets = _toy.omnibench_datasets
+"""
+
+
+@pytest.fixture
+def toy_file(tmp_path: Path) -> Path:
+    """The toy plugin as a file, for processes of their own (`--plugin FILE`)."""
+    file = tmp_path / "toy_plugin.py"
+    file.write_text(TOY_FILE.format(folder=str(Path(__file__).parent)))
+    return file

@@ -37,6 +37,8 @@ DAMAGE = (
     OSError,
     MemoryError,
     NotImplementedError,
+    RuntimeError,
+    SyntaxError,
 )
 
 Status = Literal["complete", "failed", "interrupted"]

@@ -8,25 +8,13 @@ from pathlib import Path
 
 import pytest
 
-PLUGIN = """
-import sys
-sys.path.insert(0, {folder!r})
-from conftest import ToyPlugin
-_toy = ToyPlugin()
-omnibench_encoders = _toy.omnibench_encoders
-omnibench_tasks = _toy.omnibench_tasks
-omnibench_datasets = _toy.omnibench_datasets
-"""
-
 
 @pytest.fixture
-def command(tmp_path: Path):
+def command(tmp_path: Path, toy_file: Path):
     """Run the command line in a process of its own, with the toy plugin as a file."""
-    plugin = tmp_path / "toy_plugin.py"
-    plugin.write_text(PLUGIN.format(folder=str(Path(__file__).parents[1])))
 
     def call(*arguments: str, toy: bool = True) -> subprocess.CompletedProcess[str]:
-        extra = ["--plugin", str(plugin)] if toy else []
+        extra = ["--plugin", str(toy_file)] if toy else []
         return subprocess.run(
             [sys.executable, "-m", "omnibench", *arguments, *extra],
             capture_output=True,

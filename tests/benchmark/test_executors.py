@@ -13,21 +13,9 @@ from omnibench.interfaces import Silent
 from omnibench.planning import RunRequest, plan
 from omnibench.registry import Registry
 
-PLUGIN = """
-import sys
-sys.path.insert(0, {folder!r})
-from conftest import ToyPlugin
-_toy = ToyPlugin()
-omnibench_encoders = _toy.omnibench_encoders
-omnibench_tasks = _toy.omnibench_tasks
-omnibench_datasets = _toy.omnibench_datasets
-"""
-
 
 @pytest.fixture
-def request_(tmp_path: Path) -> RunRequest:
-    plugin = tmp_path / "toy_plugin.py"
-    plugin.write_text(PLUGIN.format(folder=str(Path(__file__).parents[1])))
+def request_(tmp_path: Path, toy_file: Path) -> RunRequest:
     return RunRequest(
         encoders=["toy-encoder"],
         task="toy",
@@ -38,7 +26,7 @@ def request_(tmp_path: Path) -> RunRequest:
         cache=tmp_path / "cache",
         results=tmp_path / "results",
         device="cpu",
-        plugins=(plugin,),
+        plugins=(toy_file,),
     )
 
 
