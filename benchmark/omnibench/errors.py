@@ -67,6 +67,7 @@ class WeightsMissing(SetupError):
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean …?` for the nearest known names, or an empty string."""
-    near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(near)}?" if near else ""
+    """Return ` Did you mean …?` for the known names nearest in any case, or an empty string."""
+    spelt = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), spelt, n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(spelt[each] for each in near)}?" if near else ""
