@@ -62,7 +62,7 @@ def _rescore_one(store: Store, path: Path, registry: Registry) -> Rescored:
         verdict = f"{record.status} ({kind}): nothing to score"
         return Rescored(cell=cell, seed=record.seed, verdict=verdict, path=str(path))
     try:
-        verdict = _compare(store, record, registry)
+        verdict = recompute(store, record, registry)
     except OmnibenchError as error:
         return Rescored(
             cell=cell,
@@ -74,8 +74,13 @@ def _rescore_one(store: Store, path: Path, registry: Registry) -> Rescored:
     return Rescored(cell=cell, seed=record.seed, verdict=verdict, path=str(path))
 
 
-def _compare(store: Store, record: RunRecord, registry: Registry) -> str:
-    """Return how many metrics were recomputed; raise if one differs."""
+def recompute(store: Store, record: RunRecord, registry: Registry) -> str:
+    """Return how many metrics of a complete record its predictions give again.
+
+    Raises:
+        IntegrityError: If one differs, or the predictions are not what the record describes.
+        UsageError: If no installed plugin offers the record's task.
+    """
     identity = record.identity["task"]
     task = registry.task(f"{identity['plugin']}/{identity['name']}").card
     if task.version != identity["version"]:
