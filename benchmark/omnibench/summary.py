@@ -90,7 +90,7 @@ def summarise(
         encoder=identity["encoder"]["name"],
         task=task["name"],
         dataset=identity["dataset"]["name"],
-        recipe=_recipe_name(first),
+        recipe=recipe_label(first),
         tuning=identity["tuning"],
         variant=task["variant"],
         seeds=tuple(record.seed for record in done),
@@ -105,7 +105,7 @@ def summarise(
     )
 
 
-def _recipe_name(record: RunRecord) -> str:
+def recipe_label(record: RunRecord) -> str:
     """Return the recipe's name and what was changed in it: a changed recipe is another."""
     changed = ", ".join(
         f"{name}={value}" for name, value in record.changes.items() if name != "seeds"
