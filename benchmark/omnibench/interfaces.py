@@ -50,7 +50,8 @@ class HubFile:
 
     An empty `revision` means that nobody has seen one yet: the first download locks the
     commit and the SHA-256 digest it found (see `omnibench.weights`). `companions` are further
-    files that building needs (`config.json`); they lie beside the weights.
+    files that building needs (`config.json`); they lie beside the weights. `remedy` says what to
+    do where the files cannot be had; empty means the options of encoders.
     """
 
     repo: str
@@ -59,11 +60,37 @@ class HubFile:
     revision: str = ""
     sha256: str = ""
     licence_url: str = ""
+    remedy: str = ""
 
     @property
     def url(self) -> str:
         """The repository's page."""
         return f"https://huggingface.co/{self.repo}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalFiles:
+    """Files in a folder of the user's, where others would name a `HubFile`."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asset:
+    """Files that a run needs besides the encoder's weights, found and digested.
+
+    Args:
+        name: As records say it: the repository, or `folder+digest8`; never a path.
+        files: File name to where it lies on this machine.
+        sha256: Digest over the digests of the files, in order.
+        revision: Commit of the repository; empty for a folder.
+    """
+
+    name: str
+    files: Mapping[str, Path]
+    sha256: str
+    revision: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +164,14 @@ class Split(Protocol):
 
     def target(self, index: int) -> Any:
         """Label (int), mask (uint8 [H, W] of class indices) or captions (tuple of str)."""
+
+
+@runtime_checkable
+class ConceptSplit(Split, Protocol):
+    """A split of captioned images that also says what each shows, in codes (UMLS CUIs)."""
+
+    def concepts(self, index: int) -> tuple[str, ...]:
+        """Codes of one image, sorted, without repetition; empty where none was found."""
 
 
 class Dataset(Protocol):
@@ -256,13 +291,15 @@ class RunContext:
     """What one run may depend on besides encoder, dataset and recipe.
 
     `device` is a torch device string (`cpu`, `cuda:0`); `precision` the autocast type used in
-    training on an accelerator. `seed` is the only source of randomness.
+    training on an accelerator. `seed` is the only source of randomness. `assets` are the files
+    that the task asked for (see `NeedsAssets`), by recipe field.
     """
 
     seed: int
     device: str = "cpu"
     precision: Precision = "fp32"
     progress: Progress = field(default_factory=Silent)
+    assets: Mapping[str, Asset] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,13 +334,16 @@ class Outcome:
 class Metric:
     """A number with its identity: what it is called is what it means.
 
-    `unit` is `fraction` (shown in percent points) or `score`.
+    `unit` is `fraction` (shown in percent points) or `score`. `resource` names, with a digest, a
+    file besides the predictions that the number depends on and that another machine may lack
+    (METEOR's WordNet); metrics without one can be recomputed anywhere.
     """
 
     id: str
     value: float
     unit: str = "fraction"
     higher_is_better: bool = True
+    resource: str = ""
 
 
 @runtime_checkable
@@ -367,6 +407,18 @@ class Task(Protocol):
         self, dataset: Dataset, predictions: Mapping[str, np.ndarray[Any, Any]], title: str
     ) -> bytes | None:
         """Return a PNG picture of the predictions, or None if there is nothing to show."""
+
+
+@runtime_checkable
+class NeedsAssets(Protocol):
+    """A task whose runs need files besides the encoder's weights, such as a language model."""
+
+    def assets(self, recipe: Any) -> Mapping[str, HubFile | LocalFiles]:
+        """Return the files, by the recipe field that names them; must not import torch.
+
+        They are found before torch is imported; their digests are part of a run's identity, and
+        records hold an asset's name in place of the field's text.
+        """
 
 
 # --------------------------------------------------------------------------------------

@@ -172,5 +172,6 @@ def _reason(error: BaseException) -> tuple[str, str]:
 def _metrics(metrics: Sequence[Metric]) -> dict[str, Any]:
     return {
         m.id: {"value": m.value, "unit": m.unit, "higher_is_better": m.higher_is_better}
+        | ({"resource": m.resource} if m.resource else {})
         for m in metrics
     }

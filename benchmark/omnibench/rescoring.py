@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from omnibench.errors import IntegrityError, OmnibenchError, SetupError
+from omnibench.interfaces import Metric
 from omnibench.records import RunRecord
 from omnibench.registry import Registry
 from omnibench.store import Store
@@ -77,6 +78,9 @@ def _rescore_one(store: Store, path: Path, registry: Registry) -> Rescored:
 def recompute(store: Store, record: RunRecord, registry: Registry) -> str:
     """Return how many metrics of a complete record its predictions give again.
 
+    A metric that depends on a resource besides the predictions (`Metric.resource`) cannot be had
+    where the resource is absent or another: the text then says so, `not recomputed: …`.
+
     Raises:
         IntegrityError: If one differs, or the predictions are not what the record describes.
         UsageError: If no installed plugin offers the record's task.
@@ -89,27 +93,44 @@ def recompute(store: Store, record: RunRecord, registry: Registry) -> str:
             f"{task.version}: its numbers are not comparable; run the cell again"
         )
     arrays = store.predictions(record)
-    count = 0
+    equal, lacking = 0, []
     for split, stored in (("test", record.metrics), ("val", record.validation)):
         try:
-            computed = {m.id: m.value for m in task.score(arrays, split)}
+            computed = {m.id: m for m in task.score(arrays, split)}
         except KeyError as error:
             raise IntegrityError(f"the predictions lack {error}, which the task stores") from None
-        _require_equal(split, stored, computed)
-        count += len(computed)
-    return f"{count} metrics equal"
+        reasons = _require_equal(split, stored, computed)
+        equal += len(stored) - len(reasons)
+        lacking += reasons
+    return f"{equal} metrics equal" + (f"; not recomputed: {', '.join(lacking)}" if lacking else "")
 
 
-def _require_equal(split: str, stored: Mapping[str, Any], computed: Mapping[str, float]) -> None:
-    if set(stored) != set(computed):
-        names = ", ".join(sorted(set(stored) ^ set(computed)))
+def _require_equal(
+    split: str, stored: Mapping[str, Any], computed: Mapping[str, Metric]
+) -> list[str]:
+    """Compare metrics; return which stored ones this machine has not the resource for.
+
+    A metric that only this machine has the resource for is no difference.
+    """
+    reasons = []
+    odd = [name for name, metric in computed.items() if name not in stored and not metric.resource]
+    for name, there in stored.items():
+        here, resource = computed.get(name), there.get("resource", "")
+        if here is None and resource:
+            reasons.append(f"{split} {name} (needs {resource}, which is not on this machine)")
+        elif here is None:
+            odd.append(name)
+        elif abs(here.value - there["value"]) > TOLERANCE:
+            if not here.resource or here.resource == resource:
+                raise IntegrityError(
+                    f"{split} {name}: the record states {there['value']:.9f}, its predictions "
+                    f"give {here.value:.9f}"
+                )
+            reasons.append(f"{split} {name} (needs {resource}, here is {here.resource})")
+    if odd:
+        names = ", ".join(sorted(odd))
         raise IntegrityError(f"{split}: stored and recomputed metrics differ in {names}")
-    for name, value in computed.items():
-        if abs(value - stored[name]["value"]) > TOLERANCE:
-            raise IntegrityError(
-                f"{split} {name}: the record states {stored[name]['value']:.9f}, its predictions "
-                f"give {value:.9f}"
-            )
+    return reasons
 
 
 def _cell_name(record: RunRecord) -> str:

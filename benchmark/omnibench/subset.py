@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from omnibench.interfaces import SPLITS, Dataset, DatasetKind, Split
+from omnibench.interfaces import SPLITS, ConceptSplit, Dataset, DatasetKind, Split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,14 @@ class _SubsetSplit:
 
     def target(self, index: int) -> Any:
         return self.split.target(int(self.positions[index]))
+
+
+@dataclass(frozen=True)
+class _ConceptSubsetSplit(_SubsetSplit):
+    split: ConceptSplit
+
+    def concepts(self, index: int) -> tuple[str, ...]:
+        return self.split.concepts(int(self.positions[index]))
 
 
 @dataclass(frozen=True)
@@ -86,4 +94,6 @@ class Subset:
         key = hashlib.sha256(f"{self.name}\x1f{name}\x1f{limit}".encode()).digest()
         draw = np.random.Generator(np.random.PCG64(int.from_bytes(key[:8])))
         positions = np.sort(draw.choice(len(split), size=limit, replace=False))
+        if isinstance(split, ConceptSplit):
+            return _ConceptSubsetSplit(split, positions)
         return _SubsetSplit(split, positions)

@@ -53,9 +53,10 @@ def metrics_from_counts(rows: Ints) -> list[Metric]:
 def signature(references: Sequence[Sequence[str]]) -> str:
     """Return sacrebleu's signature of the scores above, for these references."""
     sizes = sorted({len(texts) for texts in references})
-    streams = [["x" if i < size else "" for size in sizes] for i in range(sizes[-1])]
+    streams = [["" if i < size else None for size in sizes] for i in range(sizes[-1])]
     metric = BLEU(tokenize="13a", smooth_method="none")
-    metric.corpus_score([""] * len(sizes), streams)  # sacrebleu has no signature before a score
+    # There is no signature before a score; that references may be None is documented only.
+    metric.corpus_score([""] * len(sizes), streams)  # type: ignore[arg-type]
     return str(metric.get_signature())
 
 

@@ -15,6 +15,8 @@ Ids, as they stand in records:
 | `rouge_l` | mean F of ROUGE-L (rouge-score, not stemmed); lower-cased ASCII letters and digits |
 | `meteor` | mean of NLTK's METEOR; only where WordNet's files are found (`omnibench.metrics.wordnet`) |
 | `meteor_nosyn` | METEOR without its synonym stage |
+| `cui_f1_lexicon` | a proxy of clinical content, where predictions hold concepts (`concepts.py`) |
+| `cui_f1_lexicon_reference` | the same of the first references: about what perfect captions get |
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from omnibench.errors import IntegrityError
 from omnibench.interfaces import Metric
-from omnibench.metrics import bleu, meteor, wordnet
+from omnibench.metrics import bleu, concepts, meteor, wordnet
 
 Predictions = Mapping[str, "np.ndarray[Any, Any]"]
 Floats = npt.NDArray[np.float64]
@@ -57,12 +59,14 @@ def metrics(predictions: Predictions, split: str = "test") -> list[Metric]:
     synonyms = wordnet.found()
     found = bleu.metrics_from_counts(bleu.counts(captions, references))
     if synonyms is not None:
-        found.append(_mean("meteor", meteor.cases(captions, references, synonyms)))
+        values = meteor.cases(captions, references, synonyms)
+        found.append(_mean("meteor", values, resource=synonyms.name))
     nothing = wordnet.NoSynonyms()
     return [
         *found,
         _mean("meteor_nosyn", meteor.cases(captions, references, nothing)),
         _mean("rouge_l", rouge_l_cases(captions, references)),
+        *concepts.metrics(predictions, split, captions, [texts[0] for texts in references]),
     ]
 
 
@@ -124,5 +128,5 @@ def rouge_l_cases(captions: Sequence[str], references: Sequence[Sequence[str]]) 
     )
 
 
-def _mean(name: str, values: Floats) -> Metric:
-    return Metric(id=name, value=float(values.mean()))
+def _mean(name: str, values: Floats, resource: str = "") -> Metric:
+    return Metric(id=name, value=float(values.mean()), resource=resource)
