@@ -17,6 +17,10 @@ from torch import Tensor, nn
 from omnibench.errors import IntegrityError
 
 WRAPPERS = ("state_dict", "model")
+ENCODER_REMEDY = (
+    "It belongs to another model, or holds more than the encoder; use --encoder NAME of the "
+    "matching architecture, or save the encoder's state dict alone."
+)
 PREFIXES = ("module.", "_orig_mod.")  # left by DataParallel and torch.compile
 
 
@@ -39,6 +43,7 @@ def load_checked(
     *,
     head_prefixes: Sequence[str] = ("head.", "fc."),
     path: Path,
+    remedy: str = ENCODER_REMEDY,
 ) -> None:
     """Load `state` into `module`, or raise without leaving anything to chance.
 
@@ -49,6 +54,7 @@ def load_checked(
         state: Named tensors; those of a head may be surplus.
         head_prefixes: How names of a head begin, which an encoder does not have.
         path: The file, for messages.
+        remedy: What messages say of a file that does not fit.
 
     Raises:
         IntegrityError: If a key is missing or surplus, a shape differs, or a value is not finite.
@@ -74,9 +80,7 @@ def load_checked(
     ]
     if problems:
         raise IntegrityError(
-            f"{path} does not fit: of {len(own)} tensors {'; '.join(problems)}. "
-            "It belongs to another model, or holds more than the encoder; use --encoder NAME "
-            "of the matching architecture, or save the encoder's state dict alone."
+            f"{path} does not fit: of {len(own)} tensors {'; '.join(problems)}. {remedy}"
         )
     require_finite(wanted, path)
     module.load_state_dict(wanted, strict=False)

@@ -39,6 +39,7 @@ def execute(
             device=device,
             precision=cell.task.card.precision(asked, cell.recipe),
             progress=progress or Silent(),
+            assets=cell.assets,
         )
         for number, cell in enumerate(cells)
         for seed in cell.seeds

@@ -80,24 +80,24 @@ def _explain(error: Exception, source: HubFile, filename: str, revision: str) ->
         raise WeightsMissing(
             f"the weights in {source.repo} are gated: accept the licence at "
             f"{source.licence_url or source.url} and set HF_TOKEN to a token of that account. "
-            f"{WAY_OUT}"
+            f"{_way_out(source)}"
         ) from error
     if any_is(hub.RepositoryNotFoundError):
         raise WeightsMissing(
             f"the hub has no repository {source.repo} that this account may read: check the name, "
-            f"or set HF_TOKEN if it is private. {WAY_OUT}"
+            f"or set HF_TOKEN if it is private. {_way_out(source)}"
         ) from error
     if any_is(hub.RevisionNotFoundError):
         raise WeightsMissing(
-            f"{source.repo} has no revision {revision or 'main'} any more. {WAY_OUT}"
+            f"{source.repo} has no revision {revision or 'main'} any more. {_way_out(source)}"
         ) from error
     if any_is(hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled):
         reason = "HF_HUB_OFFLINE is set" if any_is(hub.OfflineModeIsEnabled) else "no network"
         raise WeightsMissing(_not_here(source, filename, revision, reason)) from error
     if any_is(hub.EntryNotFoundError):
         raise WeightsMissing(
-            f"{source.repo} has no file {filename}: see {source.url} for what it has, download "
-            f"that, and give it with --weights FILE."
+            f"{source.repo} has no file {filename}: see {source.url} for what it has. "
+            f"{_way_out(source)}"
         ) from error
     if any_is(hub.HfHubHTTPError, ConnectionError, TimeoutError) or _is_network(chain):
         reason = f"the hub could not be reached ({type(error).__name__})"
@@ -130,5 +130,9 @@ def _not_here(source: HubFile, filename: str, revision: str, reason: str) -> str
     pinned = f" --revision {revision}" if revision else ""
     return (
         f"{filename} of {source.repo} is not on this machine and was not fetched: {reason}. "
-        f"Where there is a network, run `hf download {source.repo} {files}{pinned}`. {WAY_OUT}"
+        f"Where there is a network, run `hf download {source.repo} {files}{pinned}`. {_way_out(source)}"
     )
+
+
+def _way_out(source: HubFile) -> str:
+    return source.remedy or WAY_OUT

@@ -9,15 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omnibench import weights
+from omnibench import assets, weights
 from omnibench.errors import UsageError, suggestion
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import (
     NAME,
+    Asset,
     DataAccess,
     Dataset,
     DatasetSpec,
     EncoderSpec,
+    HubFile,
+    LocalFiles,
+    NeedsAssets,
     Progress,
     RunContext,
     Task,
@@ -75,6 +79,12 @@ class Cell:
     seeds: tuple[int, ...]
     limit: int = 0
     keep_weights: bool = False
+    assets: Mapping[str, Asset] = field(default_factory=dict)
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        """The whole recipe as strings; fields that name files hold the asset's name, no path."""
+        return as_document(self.recipe) | {name: a.name for name, a in self.assets.items()}
 
     @property
     def tuning(self) -> str:
@@ -88,9 +98,12 @@ class Cell:
         # Where no file's digest says what the parameters are, the plugin's version must; of a
         # plugin given as a file it is the file's digest.
         told = self.handle.weights.kind in ("official", "file") and plugin.distribution != "file"
-        protocol = as_document(self.recipe)
+        protocol = self.protocol
         protocol.pop("seeds", None)  # how many are run does not change what one run finds
+        # Only where there are any: other runs keep the identity they have always had.
+        files = {name: asset.sha256 for name, asset in self.assets.items()}
         return {
+            **({"assets": files} if files else {}),
             "schema": SCHEMA,
             "encoder": {
                 "name": self.handle.card.name,
@@ -132,7 +145,7 @@ class Fit:
     card: DatasetSpec
     recipe_name: str
     recipe: Any
-    changes: Mapping[str, str]
+    changes: dict[str, str]
     options: Mapping[str, str]
 
 
@@ -155,11 +168,13 @@ def plan(request: RunRequest, registry: Registry, progress: Progress | None = No
     }
     Store(request.results).require_writable()
     handles = {name: _handle(request, encoder.card) for name, encoder in encoders.items()}
+    needed = _assets(request, task.card, fits)
     opened: dict[tuple[int, int | None], Dataset] = {}
     cells = []
     for (encoder_name, dataset_name), fit in fits.items():
         size = getattr(fit.recipe, "source_size", None) if fit.card.sizes else None
         key = (id(fit.card), size)
+        found = needed[encoder_name, dataset_name]
         if key not in opened:
             opened[key] = _open(request, fit, size, progress)
         cells.append(
@@ -174,10 +189,11 @@ def plan(request: RunRequest, registry: Registry, progress: Progress | None = No
                 dataset=_limited(opened[key], fit.recipe, request.limit),
                 recipe_name=fit.recipe_name,
                 recipe=fit.recipe,
-                changes=fit.changes,
+                changes=fit.changes | {f: a.name for f, a in found.items() if f in fit.changes},
                 seeds=_seeds(request, task.card, fit.recipe),
                 limit=request.limit or 0,
                 keep_weights=request.keep_weights,
+                assets=found,
             )
         )
     return cells
@@ -274,6 +290,24 @@ def _handle(request: RunRequest, card: EncoderSpec) -> EncoderHandle:
     suffix = {"file": f"+{choice.sha256[:8]}", "random": "+random"}.get(choice.kind, "")
     label = request.label or card.name + suffix
     return EncoderHandle(card=card, weights=choice, label=label)
+
+
+def _assets(
+    request: RunRequest, task: Task, fits: Mapping[tuple[str, str], Fit]
+) -> dict[tuple[str, str], dict[str, Asset]]:
+    """Find the files that the task needs for each cell; the same files are digested once."""
+    found: dict[HubFile | LocalFiles, Asset] = {}
+    of_cell: dict[tuple[str, str], dict[str, Asset]] = {key: {} for key in fits}
+    if not isinstance(task, NeedsAssets):
+        return of_cell
+    for key, fit in fits.items():
+        for name, wanted in task.assets(fit.recipe).items():
+            if wanted not in found:
+                found[wanted] = assets.resolve(
+                    wanted, name, offline=request.offline, cache=request.cache
+                )
+            of_cell[key][name] = found[wanted]
+    return of_cell
 
 
 def _open(request: RunRequest, fit: Fit, size: int | None, progress: Progress | None) -> Dataset:

@@ -20,7 +20,6 @@ from omnibench.errors import (
 )
 from omnibench.interfaces import Metric, Outcome, RunContext
 from omnibench.planning import Cell
-from omnibench.recipe import as_document
 from omnibench.records import RunRecord
 from omnibench.store import Store
 from omnibench.summary import EXIT_CODES
@@ -79,7 +78,7 @@ class Recorder:
             validation=_metrics(task.score(outcome.predictions, "val")),
             predictions=Store.prepare(outcome.predictions),
             weights=Store.prepare_weights(outcome.weights) if kept and outcome.weights else None,
-            details=dict(outcome.details),
+            details=dict(outcome.details) | self._assets(),
             cost={
                 "params_total": outcome.params_total,
                 "params_trainable": outcome.params_trainable,
@@ -105,6 +104,14 @@ class Recorder:
             failure={"kind": kind, "message": told},
         )
 
+    def _assets(self) -> dict[str, Any]:
+        """Say which files a run used besides the encoder's weights, where it used any."""
+        told = {
+            name: {"name": asset.name, "sha256": asset.sha256, "revision": asset.revision}
+            for name, asset in self.cell.assets.items()
+        }
+        return {"assets": told} if told else {}
+
     def _base(self, variant: str) -> RunRecord:
         """Return what a record says whatever the outcome."""
         cell, handle, card = self.cell, self.cell.handle, self.cell.card
@@ -112,7 +119,7 @@ class Recorder:
             identity=cell.identity(self.context, variant),
             status="failed",
             label=handle.label,
-            recipe=as_document(cell.recipe),
+            recipe=cell.protocol,
             changes=dict(cell.changes),
             dataset={
                 "kind": card.kind,

@@ -114,7 +114,7 @@ def fit(
         for step, batch in enumerate(index_batches(samples, optimisation.batch_size, shuffle)):
             with autocast(context):
                 value = loss(batch, draws)
-            _require_finite(value, epoch, step)
+            require_finite(value, epoch, step)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(value).backward()  # type: ignore[no-untyped-call]
             if clip is not None:
@@ -135,8 +135,8 @@ def fit(
         better = score >= result.best_score if ties == "last" else score > result.best_score
         if better or not best:
             result.best_epoch, result.best_score = epoch, score
-            best = _trained_state(model)
-    _restore(model, best)
+            best = trained_state(model)
+    restore(model, best)
     model.eval()
     return result
 
@@ -149,7 +149,8 @@ def autocast(context: RunContext) -> AbstractContextManager[object]:
     return torch.autocast(context.device.split(":")[0], dtype=dtype)
 
 
-def _require_finite(value: Tensor, epoch: int, step: int) -> None:
+def require_finite(value: Tensor, epoch: int, step: int) -> None:
+    """Raise `RunFailed` if a loss is infinite or not a number; epoch and step count from 0."""
     if not bool(torch.isfinite(value)):
         raise RunFailed(
             f"the training loss became {value.detach().item()} in epoch {epoch + 1}, step {step + 1}; "
@@ -158,14 +159,15 @@ def _require_finite(value: Tensor, epoch: int, step: int) -> None:
         )
 
 
-def _trained_state(model: nn.Module) -> dict[str, Tensor]:
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
     """Copy what training changes: trained parameters and buffers such as batch statistics."""
     state = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
     return state | {n: b.detach().clone() for n, b in model.named_buffers()}
 
 
 @torch.no_grad()
-def _restore(model: nn.Module, state: dict[str, Tensor]) -> None:
+def restore(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Write back what `trained_state` copied."""
     targets = dict(model.named_parameters()) | dict(model.named_buffers())
     for name, value in state.items():
         targets[name].copy_(value)

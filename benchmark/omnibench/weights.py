@@ -57,9 +57,9 @@ def resolve(
     if card.source is None:
         return WeightsChoice(kind="own")
     names = (card.source.filename, *card.source.companions)
-    paths, commit = _locked_files(card.source, names, offline=offline, cache=cache)
+    paths, commit = locked_files(card.source, names, offline=offline, cache=cache)
     return WeightsChoice(
-        kind="official", path=paths[0], sha256=_joint_digest(paths), revision=commit
+        kind="official", path=paths[0], sha256=joint_digest(paths), revision=commit
     )
 
 
@@ -77,7 +77,7 @@ def _from_file(card: EncoderSpec, file: Path) -> WeightsChoice:
             beside = "" if path == file else f", which must lie beside {file.name}"
             raise SetupError(f"--weights {file}: there is no file {path}{beside}")
     try:
-        return WeightsChoice(kind="file", path=file, sha256=_joint_digest(paths))
+        return WeightsChoice(kind="file", path=file, sha256=joint_digest(paths))
     except OSError as error:
         raise SetupError(f"--weights {file} cannot be read: {error.strerror}") from error
 
@@ -87,12 +87,12 @@ def _random(card: EncoderSpec, *, offline: bool, cache: Path) -> WeightsChoice:
     rule = [f"omnibench random weights {DRAWING_RULE} {card.name}"]
     if card.source is None or not card.source.companions:
         return WeightsChoice(kind="random", sha256=_text_digest(rule))
-    paths, commit = _locked_files(card.source, card.source.companions, offline=offline, cache=cache)
+    paths, commit = locked_files(card.source, card.source.companions, offline=offline, cache=cache)
     rule += [sha256_of(path) for path in paths]
     return WeightsChoice(kind="random", path=paths[0], sha256=_text_digest(rule), revision=commit)
 
 
-def _joint_digest(paths: Sequence[Path]) -> str:
+def joint_digest(paths: Sequence[Path]) -> str:
     """Return the digest of one file, or of the digests of several in order."""
     digests = [sha256_of(path) for path in paths]
     return digests[0] if len(digests) == 1 else _text_digest(digests)
@@ -102,7 +102,7 @@ def _text_digest(lines: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _locked_files(
+def locked_files(
     source: HubFile, names: Sequence[str], *, offline: bool, cache: Path
 ) -> tuple[list[Path], str]:
     """Return paths of files of one commit, checked against card and lock."""
