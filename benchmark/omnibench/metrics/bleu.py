@@ -70,4 +70,5 @@ def _score(total: Sequence[int], order: int) -> tuple[float, list[float], float]
         smooth_method="none",
         max_ngram_order=order,
     )
-    return found.score / 100, [value / 100 for value in found.precisions], found.bp
+    score = min(found.score / 100, 1.0)  # sacrebleu's logarithms may end a little above 100
+    return score, [value / 100 for value in found.precisions], found.bp
