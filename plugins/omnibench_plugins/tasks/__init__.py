@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import omnibench
 from omnibench.interfaces import Task
+from omnibench_plugins.tasks.caption.task import Captioning
 from omnibench_plugins.tasks.cls.task import Classification
 from omnibench_plugins.tasks.probes.task import Knn, Linear
 from omnibench_plugins.tasks.seg.task import Segmentation
@@ -13,5 +14,5 @@ from omnibench_plugins.tasks.seg.task import Segmentation
 
 @omnibench.hookimpl
 def omnibench_tasks() -> Iterable[Task]:
-    """Offer classification, the two probes and segmentation."""
-    return [Classification(), Knn(), Linear(), Segmentation()]
+    """Offer captioning, classification, the two probes and segmentation."""
+    return [Captioning(), Classification(), Knn(), Linear(), Segmentation()]

@@ -19,6 +19,7 @@ from omnibench.interfaces import DatasetSpec, EncoderSpec, RunContext, Task
 from omnibench.recipe import as_document, override
 from omnibench.seeding import seed_initialisation
 from omnibench_plugins.encoders.timm_encoder import build
+from omnibench_plugins.tasks.frozen import fingerprint
 from omnibench_plugins.tasks.seg.evaluate import evaluate, pixel_counts
 from omnibench_plugins.tasks.seg.inputs import FrozenInputs
 from omnibench_plugins.tasks.seg.layers import resize
@@ -26,7 +27,6 @@ from omnibench_plugins.tasks.seg.losses import dice_loss, pixel_loss
 from omnibench_plugins.tasks.seg.losses import nearest as nearest_masks
 from omnibench_plugins.tasks.seg.model import SegmentationModel
 from omnibench_plugins.tasks.seg.recipe import FAIR, PAPER, QUICK, RECIPES, SegRecipe
-from omnibench_plugins.tasks.seg.run import fingerprint
 from omnibench_plugins.tasks.seg.samples import read_data
 from omnibench_plugins.tasks.seg.sheet import nearest, verdicts
 from omnibench_plugins.tasks.seg.task import Segmentation

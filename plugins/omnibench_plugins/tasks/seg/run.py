@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from omnibench.errors import PluginError
 from omnibench.forward import flops_per_image, parameter_counts
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import Dataset, Outcome, RunContext
 from omnibench.metrics.segmentation import metrics_from_counts
 from omnibench.seeding import seed_initialisation
 from omnibench.training import FitResult, Optimisation, fit
+from omnibench_plugins.tasks.frozen import unchanged
 from omnibench_plugins.tasks.seg.evaluate import Evaluation, evaluate, grid_counts
 from omnibench_plugins.tasks.seg.inputs import FrozenInputs, Inputs, WholeInputs
 from omnibench_plugins.tasks.seg.losses import nearest, pixel_loss
@@ -43,15 +42,9 @@ def run(handle: EncoderHandle, dataset: Dataset, recipe: SegRecipe, context: Run
     encoder = handle.build(normalization=recipe.normalization, pool=recipe.pool)
     seed_initialisation(context.seed)
     model = SegmentationModel(encoder, data.classes, recipe).to(context.device)
-    before = fingerprint(model.encoder)
-    inputs = FrozenInputs(model, data, context)
-    outcome = _outcome(model, inputs, data, recipe, context, dataset.name)
-    if fingerprint(model.encoder) != before:
-        raise PluginError(
-            f"encoder {handle.card.name!r} is frozen, yet its parameters or buffers changed in "
-            "training; its forward pass must not write to them"
-        )
-    return outcome
+    with unchanged(model.encoder, handle.card.name):
+        inputs = FrozenInputs(model, data, context)
+        return _outcome(model, inputs, data, recipe, context, dataset.name)
 
 
 def _try_out(handle: EncoderHandle, recipe: SegRecipe) -> None:
@@ -61,17 +54,6 @@ def _try_out(handle: EncoderHandle, recipe: SegRecipe) -> None:
         return
     encoder = handle.build(normalization=recipe.normalization, pool=recipe.pool)
     read_taps(encoder, torch.zeros(1, 3, recipe.image_size, recipe.image_size), recipe.extractor)
-
-
-def fingerprint(module: nn.Module) -> str:
-    """Return the SHA-256 over every parameter and buffer of a module, bit by bit."""
-    digest = hashlib.sha256()
-    for tensors in (module.named_parameters(), module.named_buffers()):
-        for name, tensor in tensors:
-            digest.update(name.encode())
-            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(raw.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _outcome(
