@@ -1,0 +1,1 @@
+"""Images for pretraining: sources, packed shards, crops, augmentation, sampling, batches."""
