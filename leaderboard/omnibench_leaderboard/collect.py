@@ -78,21 +78,21 @@ def _proven(
     for item in complete:
         record, store = item.record, item.store
         try:
-            evidence = examine(store, record, registry, cache)
+            evidence = examine(store, record, item.sha256, registry, cache)
         except OmnibenchError as error:
-            path = store.folder(record.run_id) / f"{record.record_sha256}.json"
+            path = store.folder(record.run_id) / f"{item.sha256}.json"
             refused.append(refusal(title_of(record), "unverified", error, store.root, path))
         else:
-            runs.append(Run(record=record, root=store.root, evidence=evidence))
+            runs.append(Run(record=record, sha256=item.sha256, root=store.root, evidence=evidence))
     return runs, refused
 
 
 def _confirmed(runs: Sequence[Run], own: Collection) -> list[Run]:
     """Mark the runs that maintainers have run themselves, with metrics within the margin."""
-    theirs = {run.record.run_id: run.record.metrics for run in own.runs}
+    theirs = {run.run_id: run.record.metrics for run in own.runs}
     marked = []
     for run in runs:
-        mine, rerun = run.record.metrics, theirs.get(run.record.run_id, {})
+        mine, rerun = run.record.metrics, theirs.get(run.run_id, {})
         agrees = bool(rerun) and all(
             name in rerun and abs(m["value"] - rerun[name]["value"]) <= CONFIRMED_WITHIN
             for name, m in mine.items()

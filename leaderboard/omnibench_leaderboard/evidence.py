@@ -45,11 +45,11 @@ class Evidence:
 
 
 def examine(
-    store: Store, record: RunRecord, registry: Registry, cache: Cache | None = None
+    store: Store, record: RunRecord, sha256: str, registry: Registry, cache: Cache | None = None
 ) -> Evidence:
     """Recompute the metrics of a complete record from its predictions.
 
-    With a cache, the predictions' digest is checked every time and the metrics only once for
+    `sha256` is the record's digest. With a cache, the predictions' digest is checked every time and the metrics only once for
     each version of the code that computes them.
 
     Raises:
@@ -59,7 +59,7 @@ def examine(
     question = {
         "what": "evidence",
         "version": VERSION,
-        "record": record.record_sha256,
+        "record": sha256,
         "code": scoring_code(record, registry),
     }
     if cache is not None and (known := cache.get(question)) is not None:

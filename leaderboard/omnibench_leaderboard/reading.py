@@ -22,9 +22,10 @@ IDENTITY = {
 
 @dataclass(frozen=True)
 class Found:
-    """One record with the folder it lies in."""
+    """One record, its digest, and the folder it lies in."""
 
     record: RunRecord
+    sha256: str
     store: Store
 
 
@@ -46,7 +47,8 @@ def read(folders: Sequence[Path]) -> tuple[list[Found], list[Exclusion]]:
             except OmnibenchError as error:
                 refused.append(refusal(path.name, "damaged", error, folder, path))
             else:
-                found.setdefault(record.record_sha256, Found(record, store))
+                # The store has just made sure that the file's name is the record's digest.
+                found.setdefault(path.stem, Found(record, path.stem, store))
         refused += _foreign(folder)
     if not found and not any(item.kind == "damaged" for item in refused):
         raise SetupError(_nothing(folders, refused))

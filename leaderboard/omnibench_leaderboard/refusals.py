@@ -21,7 +21,7 @@ Sifted = tuple[list[Run], list[Exclusion]]
 def without_repeats(runs: Sequence[Run]) -> Sifted:
     """Keep the earliest of several records of one run id (statistics.md 3.2)."""
     kept, left = [], []
-    for group in _grouped(runs, lambda r: r.record.run_id):
+    for group in _grouped(runs, lambda r: r.run_id):
         first, *others = sorted(group, key=lambda r: (str(r.record.timing.get("ended")), r.sha256))
         kept.append(first)
         for run in others:

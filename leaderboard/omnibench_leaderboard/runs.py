@@ -56,20 +56,17 @@ class Run:
 
     Args:
         record: The record.
+        sha256: Its digest.
         root: Results folder that holds it.
         evidence: What recomputing found.
         confirmed: A maintainer's own run of the same identity agrees (evidence level 2).
     """
 
     record: RunRecord
+    sha256: str
     root: Path
     evidence: Evidence
     confirmed: bool = False
-
-    @cached_property
-    def sha256(self) -> str:
-        """Digest of the record."""
-        return self.record.record_sha256
 
     @cached_property
     def setting(self) -> Setting:
@@ -100,10 +97,15 @@ class Run:
         """One line that names the run."""
         return title_of(self.record)
 
+    @cached_property
+    def run_id(self) -> str:
+        """Digest of what was asked."""
+        return self.record.run_id
+
     @property
     def place(self) -> str:
         """Path of the record inside its results folder."""
-        return f"runs/{self.record.run_id[:2]}/{self.record.run_id}/{self.sha256}.json"
+        return f"runs/{self.run_id[:2]}/{self.run_id}/{self.sha256}.json"
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
