@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from omnirad.export import export as export
+    from omnirad.exporting import export as export
     from omnirad.model import create_model as create_model
     from omnirad.presets import preset as preset
     from omnirad.recipe import PretrainRecipe as PretrainRecipe
@@ -19,7 +19,7 @@ __all__ = ["PretrainRecipe", "create_model", "export", "preset"]
 _HOMES = {
     "PretrainRecipe": "omnirad.recipe",
     "create_model": "omnirad.model",
-    "export": "omnirad.export",
+    "export": "omnirad.exporting",
     "preset": "omnirad.presets",
 }
 

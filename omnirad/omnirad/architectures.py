@@ -22,6 +22,7 @@ class Architecture:
     embed_dim: int
     depth: int
     num_heads: int
+    customised: bool = False  # not the geometry that timm's name stands for
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -33,7 +34,12 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     # Ours: 2.79 M parameters, made to be trained on a CPU and to ship inside the package.
     "nano": Architecture(
-        timm_name="vit_small_patch14_dinov2", img_size=56, embed_dim=192, depth=6, num_heads=3
+        timm_name="vit_small_patch14_dinov2",
+        img_size=56,
+        embed_dim=192,
+        depth=6,
+        num_heads=3,
+        customised=True,
     ),
 }
 

@@ -12,11 +12,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-import timm
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from omnirad.architectures import ARCHITECTURES, MEAN, STD, Architecture
+from omnirad.architectures import ARCHITECTURES, MEAN, STD
 from omnirad.errors import SetupError, UsageError
 from omnirad.weights import CONFIG, TENSORS
 
@@ -111,7 +110,7 @@ def config_of(encoder: nn.Module, *, tag: str, licence: str) -> dict[str, Any]:
             "license": licence,
         },
     }
-    if not _is_timms_own(kind):
+    if kind.customised:
         config["model_args"] = {
             "img_size": img_size,
             "embed_dim": kind.embed_dim,
@@ -119,11 +118,6 @@ def config_of(encoder: nn.Module, *, tag: str, licence: str) -> dict[str, Any]:
             "num_heads": kind.num_heads,
         }
     return config
-
-
-def _is_timms_own(kind: Architecture) -> bool:
-    others = [each for each in ARCHITECTURES.values() if each.timm_name == kind.timm_name]
-    return timm.is_model(kind.timm_name) and kind is others[0]
 
 
 def _stored(tensor: Tensor, fp16: bool) -> Tensor:
