@@ -78,8 +78,7 @@ def hue(x: Array, shift: float) -> Array:
         return x
     from torchvision.transforms.v2 import functional as vision
 
-    turned = vision.adjust_hue(torch.from_numpy(x).permute(2, 0, 1), shift)
-    return np.ascontiguousarray(turned.permute(1, 2, 0).numpy())
+    return _image(vision.adjust_hue(_planes(x), shift), x)
 
 
 def grey(x: Array) -> Array:

@@ -50,7 +50,10 @@ def open_radimagenet(root: Path, splits: Sequence[str] = TRAIN) -> FileSource:
             f"the tables of {root} name {len(twice)} images more than once: {listed(twice)}"
         )
     _refuse_missing(root, samples)
-    counts = {split: len(read_table(root, split)) for split in SPLITS if table(root, split)}
+    read = Counter(sample.split for sample in samples)
+    counts = {
+        split: read[split] or len(read_table(root, split)) for split in SPLITS if table(root, split)
+    }
     report, as_published = counts_report(counts)
     log.log(logging.INFO if as_published else logging.WARNING, report)
     return FileSource(NAME, root, samples)

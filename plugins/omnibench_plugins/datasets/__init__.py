@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omnibench.hookspecs import hookimpl
 from omnibench.interfaces import DatasetPrefix, DatasetSpec
-from omnibench_plugins.datasets import medmnist, medsegbench, mni152, rocov2
+from omnibench_plugins.datasets import medmnist, medsegbench, mni152, radimagenet, rocov2
 from omnibench_plugins.datasets.folder import card
 
 
@@ -16,5 +16,6 @@ def omnibench_datasets() -> list[DatasetSpec | DatasetPrefix]:
         *medmnist.cards(),
         *medsegbench.cards(),
         *rocov2.cards(),
+        *radimagenet.cards(),
         card.prefix(),
     ]
