@@ -56,8 +56,24 @@ class FolderSplit:
         return self.read_target(self.samples[index])
 
 
-def open_folder(name: str, root: Path, access: DataAccess) -> OpenDataset:
+class ConceptFolderSplit(FolderSplit):
+    """A split of captioned images with codes of what they show (`ConceptSplit`)."""
+
+    def concepts(self, index: int) -> tuple[str, ...]:
+        """Codes of one image, sorted; empty where none was found."""
+        return self.samples[index].concepts or ()
+
+
+def open_folder(
+    name: str, root: Path, access: DataAccess, *, official: bool = False
+) -> OpenDataset:
     """Open a folder under the name its card has.
+
+    Args:
+        name: As records show it.
+        root: The folder.
+        access: Options and progress.
+        official: The given splits are a publisher's: groups that they tear are told, not refused.
 
     Raises:
         SetupError: If a file or a package is missing.
@@ -66,19 +82,21 @@ def open_folder(name: str, root: Path, access: DataAccess) -> OpenDataset:
     """
     layout = recognise(root).read(root, access.options)
     samples = sorted(layout.samples, key=lambda sample: sample.image)
-    if not samples:
+    if not samples and not layout.problems:
         raise IntegrityError(f"{root} holds no samples: its folders or tables are empty")
     twice = [image for image, n in Counter(s.image for s in samples).items() if n > 1]
     if twice:
         raise IntegrityError(f"{len(twice)} images are named more than once: {listed(twice)}")
-    shas, sizes = _survey_images(root, samples, access)
+    shas, sizes, unreadable = _survey_images(root, samples, access)
+    require_sound([*layout.problems, *unreadable], root)
     classes, read_target, target_texts = _targets(root, layout, samples, sizes)
-    splits, split_rule = _assign(samples, shas, layout)
+    splits, split_rule = _assign(samples, shas, layout, official)
     group_ids = _group_ids(samples)
     opened = {}
     for split in SPLITS:
         chosen = [i for i, where in enumerate(splits) if where == split]
-        opened[split] = FolderSplit(
+        kind = FolderSplit if samples[0].concepts is None else ConceptFolderSplit
+        opened[split] = kind(
             root=root,
             samples=[samples[i] for i in chosen],
             read_target=read_target,
@@ -89,12 +107,12 @@ def open_folder(name: str, root: Path, access: DataAccess) -> OpenDataset:
         name=name,
         kind=layout.kind,
         classes=classes,
-        digest=_digest(splits, group_ids, shas, target_texts),
+        digest=samples_digest(splits, group_ids, shas, target_texts),
         splits=opened,
         facts={
             **layout.facts,
             "splits": split_rule,
-            **_duplicate_facts(samples, shas, splits),
+            **duplicate_facts(samples, shas, splits),
             **_pixel_facts(samples),
         },
     )
@@ -102,8 +120,8 @@ def open_folder(name: str, root: Path, access: DataAccess) -> OpenDataset:
 
 def _survey_images(
     root: Path, samples: Sequence[Sample], access: DataAccess
-) -> tuple[list[str], list[tuple[int, int]]]:
-    """Return SHA-256 and size (H, W) of every image."""
+) -> tuple[list[str], list[tuple[int, int]], list[str]]:
+    """Return SHA-256 and size (H, W) of every image, and what is wrong with any."""
     progress = access.progress or Silent()
     progress.start("checking images", len(samples))
     shas, sizes, problems = [], [], {}
@@ -116,12 +134,13 @@ def _survey_images(
             continue
         shas.append(digests(path)[1])
         progress.advance()
-    if problems:
-        raise IntegrityError(
-            f"{len(problems)} of {len(samples)} images cannot be read: {listed(problems)}; "
-            f"the first says: {problems[min(problems)]}; replace or remove them"
-        )
-    return shas, sizes
+    if not problems:
+        return shas, sizes, []
+    said = (
+        f"{len(problems)} of {len(samples)} images cannot be read: {listed(problems)}; "
+        f"the first says: {problems[min(problems)]}; replace or remove them"
+    )
+    return shas, sizes, [said]
 
 
 def _targets(
@@ -136,8 +155,7 @@ def _targets(
     if layout.kind == "masks":
         found = survey(root, samples, sizes)
         return found.classes, MaskMap(root, found.values), found.digests
-    texts = ["\x1f".join(s.target) if isinstance(s.target, tuple) else "" for s in samples]
-    return (), _given_target, texts
+    return (), _given_target, [text(sample) for sample in samples]
 
 
 @dataclass(frozen=True)
@@ -152,6 +170,12 @@ def _given_target(sample: Sample) -> Any:
     return sample.target
 
 
+def text(sample: Sample) -> str:
+    """Return captions and concepts, where there are any, as one text."""
+    captions = "\x1f".join(sample.target) if isinstance(sample.target, tuple) else ""
+    return captions if sample.concepts is None else "\x1d".join((captions, *sample.concepts))
+
+
 def _class_order(labels: set[str]) -> tuple[str, ...]:
     """Return class names in order: by number where all are whole numbers, else by letters."""
     if len(labels) < 2:
@@ -163,17 +187,28 @@ def _class_order(labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels))
 
 
-def _assign(samples: Sequence[Sample], shas: list[str], layout: Layout) -> tuple[list[str], str]:
+def require_sound(problems: Sequence[str], root: Path) -> None:
+    """Raise `IntegrityError` with everything that is wrong with a dataset, if anything is."""
+    if len(problems) == 1:
+        raise IntegrityError(problems[0])
+    if problems:
+        told = "".join(f"\n- {problem}" for problem in problems)
+        raise IntegrityError(f"{len(problems)} things are wrong with {root}:{told}")
+
+
+def _assign(
+    samples: Sequence[Sample], shas: list[str], layout: Layout, official: bool
+) -> tuple[list[str], str]:
     """Return the split of every sample, and the rule."""
     given, groups = [s.split for s in samples], [s.group for s in samples]
     if any(given):
-        splitting.check_given(given, groups)
+        splitting.check_given(given, groups, official=official)
         return given, "given"
     strata = [s.target if layout.kind == "labels" else "" for s in samples]
     return splitting.draw(shas, groups, strata), splitting.DRAWN
 
 
-def _duplicate_facts(
+def duplicate_facts(
     samples: Sequence[Sample], shas: Sequence[str], splits: Sequence[str]
 ) -> dict[str, str]:
     """Return how many images are in more than one given split, and warn; drawn splits have none."""
@@ -197,7 +232,7 @@ def _group_ids(samples: Sequence[Sample]) -> Array | None:
     return numbers.astype(np.int64)
 
 
-def _digest(
+def samples_digest(
     splits: Sequence[str], groups: Array | None, shas: Sequence[str], targets: Sequence[str]
 ) -> str:
     """Return the SHA-256 over id, split, group, image and target of every sample."""

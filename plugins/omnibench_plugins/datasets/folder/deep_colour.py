@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,19 @@ def is_deep_colour(image: Image.Image) -> bool:
     return _layout(image) in (*LOWER, GREY_ALPHA)
 
 
-def read_deep_colour(path: Path) -> Array:
+def read_deep_colour(source: Path | BytesIO) -> Array:
     """Return the stored values, uint16 [H, W, C] with C = 3 or 1: alpha is dropped.
 
     Raises:
         OSError: If it cannot be decoded.
     """
-    with Image.open(path, formats=("PNG",)) as image:
+    with Image.open(source, formats=("PNG",)) as image:
         layout = _layout(image)
     if layout == GREY_ALPHA:
-        pairs = _decoded(path, "RGBA")
+        pairs = _decoded(source, "RGBA")
         upper, lower = pairs[..., :1], pairs[..., 1:2]
     else:
-        upper, lower = (_decoded(path, half)[..., :3] for half in (layout, LOWER[layout]))
+        upper, lower = (_decoded(source, half)[..., :3] for half in (layout, LOWER[layout]))
     values: Array = upper * np.uint16(256) + lower
     return values
 
@@ -44,8 +45,8 @@ def _layout(image: Image.Image) -> str:
     return str(tiles[0][3]) if tiles else ""
 
 
-def _decoded(path: Path, layout: str) -> Array:
+def _decoded(source: Path | BytesIO, layout: str) -> Array:
     """Return one byte of each value, uint16 [H, W, C], upright."""
-    with Image.open(path, formats=("PNG",)) as image:
+    with Image.open(source, formats=("PNG",)) as image:
         image.tile = [(*tile[:3], layout) for tile in image.tile]  # type: ignore[misc]
         return np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)

@@ -7,6 +7,7 @@ transparency is dropped; colour images whose channels are equal become grey.
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ def read_image(path: Path) -> Array:
         from omnibench_plugins.datasets.folder.dicom import read_dicom
 
         return read_dicom(path)
-    with _opened(path) as image:
+    with _opened(path, path.name) as image:
         if is_deep_colour(image):
             return grey_if_equal(stretched(read_deep_colour(path)))
         return _pixels(ImageOps.exif_transpose(image))
@@ -64,14 +65,31 @@ def image_size(path: Path) -> tuple[int, int]:
     if path.suffix.lower() in DICOM:
         height, width = read_image(path).shape[:2]
         return height, width
-    with _opened(path) as image:
-        with path.open("rb") as stream:
-            stream.seek(max(0, path.stat().st_size - len(ENDINGS["PNG"])))
-            complete = stream.read().endswith(ENDINGS[str(image.format)])
-        if not complete:
-            image.load()
-        turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 swap the sides
-        return image.size if turned else (image.height, image.width)
+    with _opened(path, path.name) as image, path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - len(ENDINGS["PNG"])))
+        return _size(image, stream.read())
+
+
+def decode(data: bytes, name: str) -> Array:
+    """Return an image like `read_image`, from the bytes of a PNG or JPEG file called `name`.
+
+    Raises:
+        IntegrityError: If it cannot be decoded.
+    """
+    with _opened(io.BytesIO(data), name) as image:
+        if is_deep_colour(image):
+            return grey_if_equal(stretched(read_deep_colour(io.BytesIO(data))))
+        return _pixels(ImageOps.exif_transpose(image))
+
+
+def check(data: bytes, name: str) -> None:
+    """Check that the bytes of a PNG or JPEG file called `name` are complete.
+
+    Raises:
+        IntegrityError: If it cannot be decoded.
+    """
+    with _opened(io.BytesIO(data), name) as image:
+        _size(image, data)
 
 
 def read_mask(path: Path) -> Array:
@@ -82,7 +100,7 @@ def read_mask(path: Path) -> Array:
     """
     if path.suffix.lower() != ".png":
         raise IntegrityError(f"{path.name} is no PNG: masks must be, other formats change values")
-    with _opened(path) as image:
+    with _opened(path, path.name) as image:
         deep = is_deep_colour(image)
         values = read_deep_colour(path) if deep else np.asarray(ImageOps.exif_transpose(image))
     if values.ndim == 3:
@@ -124,10 +142,18 @@ def _pixels(image: Image.Image) -> Array:
     return grey_if_equal(np.array(image.convert("RGB")))
 
 
+def _size(image: Image.Image, tail: bytes) -> tuple[int, int]:
+    """Return (H, W) of an image whose file ends in `tail`; decode it if that is no proper end."""
+    if not tail.endswith(ENDINGS[str(image.format)]):
+        image.load()
+    turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 swap the sides
+    return image.size if turned else (image.height, image.width)
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(source: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
     try:
-        with Image.open(path, formats=tuple(ENDINGS)) as image:
+        with Image.open(source, formats=tuple(ENDINGS)) as image:
             yield image
     except UNREADABLE as error:
-        raise IntegrityError(f"{path.name} cannot be read as PNG or JPEG ({error})") from None
+        raise IntegrityError(f"{name} cannot be read as PNG or JPEG ({error})") from None

@@ -10,21 +10,23 @@ from typing import NamedTuple
 
 from omnibench.errors import IntegrityError, SetupError, UsageError
 from omnibench.interfaces import SPLITS, DatasetKind
+from omnibench_plugins.datasets.folder.captions import caption_tables, read_captions
 from omnibench_plugins.datasets.folder.samples import (
+    SPLIT_FOLDERS,
     Layout,
     Lookup,
+    Options,
     Sample,
     images_below,
     listed,
     read_table,
+    refuse_label_column,
     require_column,
 )
 
 log = logging.getLogger(__name__)
 
-SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 ID_COLUMNS = ("image", "image_id", "id", "file", "filename", "file_name", "path", "image_path")
-Options = Mapping[str, str]
 
 
 class Recognised(NamedTuple):
@@ -42,7 +44,7 @@ def recognise(root: Path) -> Recognised:
     """
     if not root.is_dir():
         raise SetupError(f"there is no folder {root}; folder:PATH takes an existing folder")
-    if _caption_tables(root):
+    if caption_tables(root):
         return Recognised("captions", read_captions)
     if _has_masks(root):
         return Recognised("masks", read_masks)
@@ -56,38 +58,6 @@ def recognise(root: Path) -> Recognised:
     if len(_class_folders(root)) > 1:
         return Recognised("labels", read_class_folders)
     return Recognised("images", read_images)
-
-
-def read_captions(root: Path, options: Options) -> Layout:
-    """Read `{train,valid,test}_captions.csv` with folders beside them, or one `captions.csv`.
-
-    The tables have the columns ID and Caption, as ROCOv2's; several rows of one ID are several
-    captions of one image.
-    """
-    _refuse_label_column(options)
-    samples: list[Sample] = []
-    for split, table in _caption_tables(root).items():
-        rows = [_lower_keys(row) for row in read_table(table)]
-        for column in ("id", "caption"):
-            if column not in rows[0]:
-                raise IntegrityError(
-                    f"{table.name} has no column {column!r}; ID and Caption were expected"
-                )
-        folder = table.name.removesuffix("_captions.csv") if split else ""
-        images = Lookup(images_below(root, folder), folder)
-        captions: dict[str, list[str]] = {}
-        for row in rows:
-            captions.setdefault(row["id"], []).append(row["caption"])
-        empty = [key for key, texts in captions.items() if not all(texts)]
-        if empty:
-            raise IntegrityError(f"{table.name}: {len(empty)} captions are empty: {listed(empty)}")
-        found = _find_all(images, list(captions), table.name)
-        groups = _groups_of(rows, "id", options)
-        samples += [
-            Sample(image=found[key], target=tuple(texts), split=split, group=groups.get(key, ""))
-            for key, texts in captions.items()
-        ]
-    return Layout(kind="captions", samples=samples, facts={"layout": "captions table"})
 
 
 def read_masks(root: Path, options: Options) -> Layout:
@@ -164,21 +134,6 @@ def read_images(root: Path, options: Options) -> Layout:
     return Layout(kind="images", samples=samples, facts={"layout": "images only"})
 
 
-def _caption_tables(root: Path) -> dict[str, Path]:
-    """Return the caption table of each split; of the split '' if one table holds all."""
-    tables: dict[str, Path] = {}
-    for split, names in SPLIT_FOLDERS.items():
-        for path in (root / f"{name}_captions.csv" for name in names):
-            if path.is_file():
-                tables[split] = path
-    if tables and len(tables) < len(SPLITS):
-        missing = " and ".join(s for s in SPLITS if s not in tables)
-        raise SetupError(f"{root} has caption tables but none for {missing}")
-    if not tables and (root / "captions.csv").is_file():
-        tables = {"": root / "captions.csv"}
-    return tables
-
-
 def _has_masks(folder: Path) -> bool:
     return (folder / "images").is_dir() and (folder / "masks").is_dir()
 
@@ -227,7 +182,7 @@ def _in_class_folders(root: Path, folder: str) -> list[Sample]:
 
 def _with_groups(root: Path, samples: list[Sample], options: Options) -> list[Sample]:
     """Add the groups that metadata.csv gives, where a group column is asked for."""
-    _refuse_label_column(options)
+    refuse_label_column(options)
     if "group_column" not in options:
         return samples
     if not (root / "metadata.csv").is_file():
@@ -244,11 +199,6 @@ def _with_groups(root: Path, samples: list[Sample], options: Options) -> list[Sa
             f"{listed(without)}"
         )
     return [replace(sample, group=of_image[sample.image]) for sample in samples]
-
-
-def _refuse_label_column(options: Options) -> None:
-    if "label_column" in options:
-        raise UsageError("label_column is for folders with metadata.csv and no other targets")
 
 
 def _groups_of(rows: list[dict[str, str]], id_column: str, options: Options) -> dict[str, str]:
@@ -291,8 +241,3 @@ def _find_all(images: Lookup, keys: list[str], table: str) -> dict[str, str]:
             f"{listed(missing)}"
         )
     return {key: image for key, image in found.items() if image is not None}
-
-
-def _lower_keys(row: Mapping[str, str]) -> dict[str, str]:
-    """Return the row with lower-case names for the columns ID and Caption."""
-    return {key.lower() if key.lower() in ("id", "caption") else key: v for key, v in row.items()}

@@ -15,6 +15,9 @@ STANDARD = (".png", ".jpg", ".jpeg")
 DICOM = (".dcm", ".dicom")
 HIDDEN = (".", "__MACOSX")
 SHOWN = 3  # names an error message lists
+SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+
+Options = Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,21 +29,24 @@ class Sample:
         target: Class name, path of a mask, captions, or None.
         split: Given split, or empty.
         group: Given group, or empty.
+        concepts: Codes of what it shows, or None where unknown.
     """
 
     image: str
     target: str | tuple[str, ...] | None = None
     split: str = ""
     group: str = ""
+    concepts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A folder as it was understood."""
+    """A folder as it was understood; `problems` say what is wrong with it, if anything."""
 
     kind: DatasetKind
     samples: Sequence[Sample]
     facts: Mapping[str, str] = field(default_factory=dict)
+    problems: Sequence[str] = ()
 
 
 def images_below(root: Path, folder: str = "") -> list[str]:
@@ -122,6 +128,12 @@ def require_column(rows: Sequence[Mapping[str, str]], column: str, option: str) 
             f"--set {option}={column}: there is no such column.{suggestion(column, rows[0])} "
             f"Columns are {', '.join(rows[0])}"
         )
+
+
+def refuse_label_column(options: Options) -> None:
+    """Raise `UsageError` if a label column is asked for where targets are something else."""
+    if "label_column" in options:
+        raise UsageError("label_column is for folders with metadata.csv and no other targets")
 
 
 def listed(names: Iterable[str]) -> str:
