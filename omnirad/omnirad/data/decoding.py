@@ -58,12 +58,15 @@ def inspect(data: bytes, name: str) -> Content:
         DataError: If it is damaged.
     """
     with _opened(data, name) as image:
-        turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 swap the sides
-        width, height = image.size[::-1] if turned else image.size
         if image.format == "PNG":
             image.verify()
         elif not data.endswith(JPEG_END):
             image.load()
+    with _opened(data, name) as image:  # Pillow allows nothing after `verify`
+        # Asking a PNG for its EXIF decodes it, which is for the few that have any.
+        tagged = image.format != "PNG" or b"eXIf" in data
+        turned = tagged and image.getexif().get(0x0112, 1) >= 5  # 5 to 8 swap the sides
+        width, height = image.size[::-1] if turned else image.size
     return Content(height, width, hashlib.sha1(data, usedforsecurity=False).hexdigest())
 
 
