@@ -89,7 +89,7 @@ class OpenDataset:
         return self.splits[name]
 
 
-def content_digest(splits: Mapping[str, ArraySplit]) -> str:
+def content_digest(splits: Mapping[str, Split]) -> str:
     """Return the SHA-256 over names, ids, images and targets of all splits."""
     digest = hashlib.sha256()
     for name, split in splits.items():

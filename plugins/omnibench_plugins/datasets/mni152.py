@@ -1,4 +1,4 @@
-"""The embedded default: brain tissue and slice planes on the MNI152 template.
+"""The embedded default: brain tissue, slice planes and template text on the MNI152 template.
 
 Real MRI that comes with `nilearn`, so nothing is downloaded; but one average of 152 brains, whose
 tissue classes were derived from the very images shown: for a first try, never for a ranking.
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from omnibench.interfaces import DataAccess, Dataset, DatasetKind, DatasetSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from omnibench_plugins.datasets.arrays import ArraySplit
+    from omnibench.interfaces import Split
 
 TISSUES = ("background", "csf-and-other", "grey matter", "white matter")
 PLANES = ("axial", "coronal", "sagittal")
@@ -28,13 +28,16 @@ NOTICE = (
     "in all copies."
 )
 CAUTION = "one averaged brain: a first try, never a ranking"
+TEMPLATE = "captions are template text made from plane, place and tissue shares of the slice"
 
 
 def cards() -> list[DatasetSpec]:
-    """Return the tissue card (masks) and the plane card (labels), its view for classification."""
-    plane = _card("mni152-plane", "labels", PLANES, (180, 56, 70))
+    """Return the tissue card (masks), and its views with planes (labels) and text (captions)."""
     tissue = _card("mni152-tissue", "masks", TISSUES, (60, 21, 30))
-    return [replace(tissue, views=(plane,)), plane]
+    plane = _card("mni152-plane", "labels", PLANES, (180, 56, 70))
+    caption = _card("mni152-caption", "captions", (), (180, 56, 70))
+    caption = replace(caption, notes=f"{TEMPLATE}; {caption.notes}")
+    return [replace(tissue, views=(plane, caption)), plane, caption]
 
 
 def _card(
@@ -58,19 +61,21 @@ def _card(
 
 
 def _open(name: str, access: DataAccess) -> Dataset:
-    """Open one of the two; needs neither data root nor network, so `access` is not looked at."""
+    """Open one of the three; needs neither data root nor network, so `access` is not looked at."""
     from omnibench_plugins.datasets import mni152_slices
     from omnibench_plugins.datasets.arrays import OpenDataset, content_digest
 
-    tissue = name == "mni152-tissue"
-    read: Callable[[], dict[str, ArraySplit]] = (
-        mni152_slices.tissue_splits if tissue else mni152_slices.plane_splits
-    )
+    kinds: dict[str, tuple[DatasetKind, tuple[str, ...], Callable[[], Mapping[str, Split]]]] = {
+        "mni152-tissue": ("masks", TISSUES, mni152_slices.tissue_splits),
+        "mni152-plane": ("labels", PLANES, mni152_slices.plane_splits),
+        "mni152-caption": ("captions", (), mni152_slices.caption_splits),
+    }
+    kind, classes, read = kinds[name]
     splits = read()
     return OpenDataset(
         name=name,
-        kind="masks" if tissue else "labels",
-        classes=TISSUES if tissue else PLANES,
+        kind=kind,
+        classes=classes,
         digest=content_digest(splits),
         splits=splits,
         facts={
@@ -78,7 +83,7 @@ def _open(name: str, access: DataAccess) -> Dataset:
             "source": "MNI152 template as shipped by nilearn",
             "splits": mni152_slices.SPLIT_RULE,
             "groups": "contiguous blocks of slices",
-            "caution": CAUTION,
+            "caution": f"{CAUTION}; {TEMPLATE}" if kind == "captions" else CAUTION,
             "notice": NOTICE,
         },
     )

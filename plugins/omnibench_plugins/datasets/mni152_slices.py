@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,13 @@ MIDLINE = 98  # sagittal index; the halves beside it are mirror images, so one h
 MIN_TISSUE = 1500  # grey and white matter pixels of a slice worth showing
 GREY, WHITE = 2, 3  # class indices; 1 is everything else inside the brain
 PLANE_AXES = (2, 1, 0)  # axis that is cut by axial, coronal and sagittal slices
+PLANE_NAMES = ("sagittal", "coronal", "axial")  # by axis
+# Words for thirds, from the first slice to the last; only one half is cut sagittally.
+PLACES = (
+    ("outer", "middle", "inner"),
+    ("back", "middle", "front"),
+    ("lower", "middle", "upper"),
+)
 
 # Neighbouring slices are nearly equal: blocks of one split, and a gap before the next block. The
 # pattern repeats, so that every split sees every height.
@@ -34,6 +42,36 @@ class Volume(NamedTuple):
 
     image: Array  # T1 without skull, uint8
     tissue: Array  # class indices, uint8
+
+
+@dataclass(frozen=True)
+class CaptionSplit:
+    """Images of another split with one template text each."""
+
+    images: ArraySplit
+    texts: tuple[str, ...]
+
+    @property
+    def ids(self) -> Array:
+        """Ids of the images, int64 [N]."""
+        return self.images.ids
+
+    @property
+    def groups(self) -> Array | None:
+        """Groups of the images, int64 [N]."""
+        return self.images.groups
+
+    def __len__(self) -> int:
+        """Number of samples N."""
+        return len(self.images)
+
+    def image(self, index: int) -> Array:
+        """Return a copy of one image: uint8 [H, W]."""
+        return self.images.image(index)
+
+    def target(self, index: int) -> tuple[str, ...]:
+        """Return one template text."""
+        return (self.texts[index],)
 
 
 class Slice(NamedTuple):
@@ -67,15 +105,8 @@ def plane_splits() -> dict[str, ArraySplit]:
     Group ids are block numbers, different in every plane.
     """
     volume = read_volume()
-    found = [
-        (3 * rank + plane, plane, s)
-        for plane, axis in enumerate(PLANE_AXES)
-        for rank, s in enumerate(slices(volume, axis))
-    ]
-    found.sort(key=lambda entry: entry[0])
     splits = {}
-    for split in SPLITS:
-        chosen = [entry for entry in found if entry[2].split == split]
+    for split, chosen in _of_planes(volume).items():
         images = np.stack([_square(_upright(volume.image, s)) for _, _, s in chosen])
         splits[split] = ArraySplit(
             load_images=partial(np.asarray, images),
@@ -84,6 +115,49 @@ def plane_splits() -> dict[str, ArraySplit]:
             groups=np.array([3 * s.block + plane for _, plane, s in chosen], dtype=np.int64),
         )
     return splits
+
+
+def caption_splits() -> dict[str, CaptionSplit]:
+    """Return the images of `plane_splits` with template text in place of planes."""
+    volume = read_volume()
+    planes = plane_splits()
+    return {
+        split: CaptionSplit(planes[split], tuple(describe(volume, s) for _, _, s in chosen))
+        for split, chosen in _of_planes(volume).items()
+    }
+
+
+def describe(volume: Volume, s: Slice) -> str:
+    """Return template text: plane, place in the brain, and tissue to the nearest 5 percent."""
+    first, last = _extent(s.axis)
+    place = PLACES[s.axis][3 * (s.position - first) // (last - first + 1)]
+    tissue = _upright(volume.tissue, s)
+    grey, white = (
+        round(20 * np.count_nonzero(tissue == kind) / np.count_nonzero(tissue)) * 5
+        for kind in (GREY, WHITE)
+    )
+    return (
+        f"T1-weighted MRI of the brain, {PLANE_NAMES[s.axis]} slice through the {place} third: "
+        f"about {grey} percent grey matter and {white} percent white matter."
+    )
+
+
+def _of_planes(volume: Volume) -> dict[str, list[tuple[int, int, Slice]]]:
+    """Return id, plane and slice of every split, in the order of ids."""
+    found = [
+        (3 * rank + plane, plane, s)
+        for plane, axis in enumerate(PLANE_AXES)
+        for rank, s in enumerate(slices(volume, axis))
+    ]
+    found.sort(key=lambda entry: entry[0])
+    return {split: [entry for entry in found if entry[2].split == split] for split in SPLITS}
+
+
+@lru_cache(maxsize=3)
+def _extent(axis: int) -> tuple[int, int]:
+    """Return the first and last usable slice along an axis."""
+    positions = [s.position for s in slices(read_volume(), axis)]
+    return positions[0], positions[-1]
 
 
 def slices(volume: Volume, axis: int) -> list[Slice]:

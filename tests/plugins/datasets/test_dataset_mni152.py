@@ -12,7 +12,7 @@ import pytest
 
 from omnibench.interfaces import DataAccess, Dataset
 from omnibench_plugins.datasets import mni152
-from omnibench_plugins.datasets.mni152_slices import GAP, MIDLINE, read_volume, slices
+from omnibench_plugins.datasets.mni152_slices import GAP, MIDLINE, describe, read_volume, slices
 
 CARDS = {card.name: card for card in mni152.cards()}
 SPLITS = ("train", "val", "test")
@@ -98,9 +98,38 @@ def test_sagittal_slices_come_from_one_hemisphere() -> None:
     assert max(s.position for s in slices(read_volume(), axis=0)) < MIDLINE
 
 
-def test_the_tissue_card_offers_planes_to_tasks_that_need_labels() -> None:
-    (view,) = CARDS["mni152-tissue"].views
-    assert (view.name, view.kind) == ("mni152-plane", "labels")
+def test_the_tissue_card_offers_planes_and_text_to_tasks_that_need_them() -> None:
+    views = [(view.name, view.kind) for view in CARDS["mni152-tissue"].views]
+    assert views == [("mni152-plane", "labels"), ("mni152-caption", "captions")]
+
+
+def test_template_text_says_plane_place_and_tissue_of_its_slice() -> None:
+    planes, captions = opened("mni152-plane"), opened("mni152-caption")
+    for name in SPLITS:
+        plane, caption = planes.split(name), captions.split(name)
+        assert np.array_equal(plane.ids, caption.ids)
+        assert np.array_equal(plane.image(7), caption.image(7))
+        for index in range(len(caption)):
+            (text,) = caption.target(index)
+            assert f"{planes.classes[plane.target(index)]} slice" in text
+    volume = read_volume()
+    low, high = (
+        next(s for s in slices(volume, axis=2) if s.position >= start) for start in (11, 120)
+    )
+    assert "axial slice through the lower third: about 75 percent grey matter" in describe(
+        volume, low
+    )
+    assert "axial slice through the upper third" in describe(volume, high)
+    tissue = volume.tissue[:, :, high.position]
+    share = 100 * (tissue == 2).sum() / (tissue > 0).sum()
+    assert f"{5 * round(share / 5)} percent grey matter" in describe(volume, high)
+
+
+def test_template_text_is_called_that_everywhere() -> None:
+    card, dataset = CARDS["mni152-caption"], opened("mni152-caption")
+    assert "template text" in card.notes and "template text" in dataset.facts["caution"]
+    texts = {dataset.split(name).target(i)[0] for name in SPLITS for i in range(50)}
+    assert len(texts) > 50
 
 
 @pytest.mark.parametrize("name", CARDS)

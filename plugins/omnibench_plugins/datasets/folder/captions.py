@@ -85,7 +85,9 @@ def _read_split(
 ) -> dict[str, Sample]:
     """Return the samples of one table by ID; what is wrong goes to `problems`."""
     rows = _rows(table, ("id", "caption"), problems)
-    if "group_column" in options and rows:
+    if not rows:
+        return {}
+    if "group_column" in options:
         require_column(rows, options["group_column"], "group_column")
     captions = _captions(rows, table.name, problems)
     folder = table.name.removesuffix("_captions.csv") if split else ""
@@ -115,22 +117,21 @@ def _read_split(
 
 
 def _rows(table: Path, columns: tuple[str, ...], problems: list[str]) -> Rows:
-    """Return the rows of a table with lower-case names of `columns`; none if it is unusable."""
+    """Return the rows of a table, `columns` in lower case; none if it is unusable."""
     try:
-        rows = [
-            {key.lower() if key.lower() in columns else key: text for key, text in row.items()}
-            for row in read_table(table)
-        ]
+        rows = read_table(table)
     except IntegrityError as error:
         problems.append(str(error))
         return []
-    lacking = [column for column in columns if column not in rows[0]]
+    spelt = {name.lower(): name for name in rows[0]}
+    lacking = [column for column in columns if column not in spelt]
     if lacking:
         problems.append(
             f"{table.name} has no column {' or '.join(lacking)}: its columns are "
             f"{', '.join(rows[0]) or 'without names'}"
         )
         return []
+    rows = [row | {column: row[spelt[column]] for column in columns} for row in rows]
     if nameless := sum(not row["id"] for row in rows):
         problems.append(f"{table.name}: {nameless} rows have no ID")
     return [row for row in rows if row["id"]]

@@ -193,7 +193,9 @@ def require_sound(problems: Sequence[str], root: Path) -> None:
         raise IntegrityError(problems[0])
     if problems:
         told = "".join(f"\n- {problem}" for problem in problems)
-        raise IntegrityError(f"{len(problems)} things are wrong with {root}:{told}")
+        raise IntegrityError(
+            f"{len(problems)} things are wrong with {root}, mend them first:{told}"
+        )
 
 
 def _assign(
