@@ -85,7 +85,10 @@ def _draw(cell: Cell, record: RunRecord, predictions: Arrays, store: Store) -> N
     """Draw the first seed's predictions; a picture that fails costs nobody a result."""
     if record.seed != cell.seeds[0] or store.picture(record.run_id).is_file():
         return
-    title = f"{record.label} · {cell.task.card.name} · {cell.dataset.name} · seed {record.seed}"
+    parts = [record.label, cell.task.card.name, cell.dataset.name, f"seed {record.seed}"]
+    title = " · ".join(
+        [*parts, variant] if (variant := record.identity["task"]["variant"]) else parts
+    )
     try:
         png = cell.task.card.draw(cell.dataset, predictions, title)
     except Exception:

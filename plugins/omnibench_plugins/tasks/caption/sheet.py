@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+import unicodedata
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,7 @@ Array = np.ndarray[Any, Any]
 CASES = 6  # evenly spaced test images: the same for every encoder and seed
 ROW = 1.9  # inches
 WIDTH = 9.0  # inches
-COLUMNS = 92  # characters a line
+COLUMNS = 100  # characters a line, half as many where they are wide
 LINES = 5  # of a text; what is longer ends in an ellipsis
 REFERENCE, CAPTION = "#444444", "#0B5394"
 
@@ -75,7 +76,12 @@ def _write(axes: Axes, references: list[str], caption: str) -> None:
 
 def wrapped(text: str) -> str:
     """Return a text in a few lines; one without words says so."""
+    wide = any(unicodedata.east_asian_width(character) in "WF" for character in text)
     lines = textwrap.wrap(
-        text or "(empty)", COLUMNS, max_lines=LINES, placeholder=" …", break_on_hyphens=False
+        text or "(empty)",
+        COLUMNS // 2 if wide else COLUMNS,
+        max_lines=LINES,
+        placeholder=" …",
+        break_on_hyphens=False,
     )
     return "\n".join(lines)
