@@ -139,8 +139,12 @@ def _noncentral_interval(d: float, df: int, root_n: float) -> tuple[float, float
     for tail in (0.975, 0.025):
 
         def gap(noncentrality: float, tail: float = tail) -> float:
-            return float(stats.nct.cdf(t, df, noncentrality)) - tail
+            below = float(stats.nct.cdf(t, df, noncentrality))
+            # scipy gives NaN far from t, where nothing, or everything, lies below it.
+            return (float(noncentrality < t) if math.isnan(below) else below) - tail
 
+        if gap(LARGEST_NONCENTRALITY) > 0:
+            return None
         ends.append(_root(gap, -LARGEST_NONCENTRALITY, LARGEST_NONCENTRALITY) / root_n)
     return ends[0], ends[1]
 
