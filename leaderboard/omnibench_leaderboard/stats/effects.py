@@ -143,7 +143,7 @@ def _noncentral_interval(d: float, df: int, root_n: float) -> tuple[float, float
             # scipy gives NaN far from t, where nothing, or everything, lies below it.
             return (float(noncentrality < t) if math.isnan(below) else below) - tail
 
-        if gap(LARGEST_NONCENTRALITY) > 0:
+        if gap(-LARGEST_NONCENTRALITY) < 0 or gap(LARGEST_NONCENTRALITY) > 0:
             return None
         ends.append(_root(gap, -LARGEST_NONCENTRALITY, LARGEST_NONCENTRALITY) / root_n)
     return ends[0], ends[1]
