@@ -11,7 +11,7 @@ import copy
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,21 @@ class Losses:
     koleo: Tensor  # 0 where its weight is 0
     gram: Tensor  # likewise
     measures: Measures | None
+
+
+class Hidden(NamedTuple):
+    """What the student does not see."""
+
+    masks: Tensor  # bool [2b, N]
+    positions: Tensor  # flat indices of the masked tokens [m]
+    weights: Tensor  # of each in the iBOT loss: 1 / (tokens masked in its crop · 2b), [m]
+
+
+def hide(masks: Tensor, device: torch.device) -> Hidden:
+    """List the masked tokens of masks that are on the CPU, and copy all to the device."""
+    each = 1 / (masks.sum(dim=1).clamp(min=1) * len(masks))
+    parts = masks, masks.flatten().nonzero().flatten(), each[:, None].expand_as(masks)[masks]
+    return Hidden(*(part.to(device, non_blocking=True) for part in parts))
 
 
 class StudentTeacher:
@@ -97,7 +112,9 @@ class StudentTeacher:
     def distribute(self) -> None:
         """Average the student's gradients over the ranks of the default process group."""
         ids = [self.device.index] if self.device.type == "cuda" else None
-        self._run_student = nn.parallel.DistributedDataParallel(self.student, device_ids=ids)
+        self._run_student = nn.parallel.DistributedDataParallel(
+            self.student, device_ids=ids, gradient_as_bucket_view=True
+        )
 
     def losses(
         self,
@@ -122,17 +139,20 @@ class StudentTeacher:
             UsageError: If the shapes do not fit.
         """
         require_shapes(crops, masks, self.student)
-        positions = masks.flatten().nonzero().flatten()
-        weights = (1 / masks.sum(dim=1).clamp(min=1))[:, None].expand_as(masks)[masks]
-        weights = (weights / len(crops)).to(crops.device, non_blocking=True)
-        positions = positions.to(crops.device, non_blocking=True)
-        hidden = masks.to(crops.device, non_blocking=True)
+        hidden = hide(masks, crops.device)
+        return self.compute(crops, hidden, step=step, teacher_temp=teacher_temp, measured=measured)
+
+    def compute(
+        self, crops: Tensor, hidden: Hidden, *, step: int, teacher_temp: float, measured: bool
+    ) -> Losses:
+        """Compute `losses` of masks that are on the device; checks nothing, waits for nothing."""
+        drop_path = self._drop_path(len(crops), step)
         with self._autocast():
             with torch.no_grad():
-                taught = self.teacher(crops, positions)  # [1]
+                taught = self.teacher(crops, hidden.positions)  # [1]
                 dino_targets, ibot_targets = self._targets(taught, teacher_temp)  # [2]
-            learnt = self._run_student(crops, positions, hidden, self._drop_path(len(crops), step))
-            terms = self._terms(learnt, dino_targets, ibot_targets, weights, crops)  # [3], [4]
+            learnt = self._run_student(crops, hidden.positions, hidden.masks, drop_path)  # [3]
+            terms = self._terms(learnt, dino_targets, ibot_targets, hidden.weights, crops)  # [4]
             measures = None
             if measured:
                 with torch.no_grad():
