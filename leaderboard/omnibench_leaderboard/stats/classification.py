@@ -6,6 +6,7 @@ Totals are confusion counts [..., C * C], labels in rows, predicted classes in c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -26,6 +27,8 @@ from omnibench_leaderboard.stats.statistic import (
 )
 
 AUC = ("auc", "auc_ovr_macro", "auc_ovr_present")
+# Above this many pairs the area is taken as linear in the draws, as DeLong's variance takes it.
+MAX_PAIRS = 1 << 20
 
 
 def from_scores(metric: str, scores: Sequence[Any], labels: npt.ArrayLike) -> Statistic | None:
@@ -114,7 +117,7 @@ class Auc(Statistic):
 
     Args:
         scores: For every run, floats [C, N]; only their order within a class matters.
-        positives: Booleans [C, N].
+        positives: Booleans [C, N], some of each kind in every class.
     """
 
     def __init__(self, scores: Sequence[Floats], positives: Bools) -> None:
@@ -125,46 +128,83 @@ class Auc(Statistic):
 
     def resampled(self, draws: Floats) -> Floats:
         """Return the mean over the classes that have positives and negatives among the draws."""
-        return np.stack([_mean_auc(draws, ranks, self.positives) for ranks in self.ranks], axis=1)
+        values = np.stack([area(draws) for area in self._areas])  # [C, R, S]
+        defined = ~np.isnan(values)
+        total = np.where(defined, values, 0.0).sum(axis=0)
+        return _ratio(total, defined.sum(axis=0, dtype=np.float64))
+
+    @cached_property
+    def _areas(self) -> list[Callable[[Floats], Floats]]:
+        """How the area of each class follows from the draws."""
+        classes = enumerate(self.positives)
+        return [_area(self.ranks[:, c], positive) for c, positive in classes]
 
     def exchanged(self, other: Self, swap: Bools) -> Floats:
-        """Return differences of AUC after exchanging ranks, which are then ranked anew."""
-        differences = []
+        """Return differences of AUC after exchanging ranks, which are then compared anew.
+
+        The difference of the two areas is linear in the exchanges: each moves it by how many
+        opponents of both encoders lie between the two ranks of a case.
+        """
+        change = np.zeros(self.cases)
         for mine, theirs in zip(self.ranks, other.ranks, strict=True):
             for a, b, positive in zip(mine, theirs, self.positives, strict=True):
-                first = rankdata(np.where(swap, b, a), axis=1)
-                second = rankdata(np.where(swap, a, b), axis=1)
-                gap = (first - second)[:, positive].sum(axis=1)
-                differences.append(gap / (positive.sum() * (~positive).sum()))
-        return np.asarray(np.mean(differences, axis=0))
+                for side in (positive, ~positive):
+                    pool = np.concatenate([a[~side], b[~side]])
+                    gained = _below(a[side], pool) - _below(b[side], pool)
+                    sign = 1.0 if side is positive else -1.0
+                    change[side] += sign * gained / (side.sum() * (~side).sum())
+        scale = self.runs * len(self.positives)
+        observed = float((self.values() - other.values()).mean())
+        return np.asarray(observed - swap @ change / scale)
 
     def take(self, runs: Sequence[int]) -> Self:
         """Return some of the runs."""
         return type(self)(list(self.ranks[list(runs)]), self.positives)
 
 
-def _mean_auc(draws: Floats, ranks: Floats, positives: Bools) -> Floats:
-    values = np.stack(
-        [_weighted_auc(draws, r, p) for r, p in zip(ranks, positives, strict=True)]
-    )  # [C, R]
-    defined = ~np.isnan(values)
-    number = defined.sum(axis=0)
-    total = np.where(defined, values, 0.0).sum(axis=0)
-    means: Floats = np.divide(total, number, out=np.full(len(total), np.nan), where=number > 0)
-    return means
+def _area(ranks: Floats, positive: Bools) -> Callable[[Floats], Floats]:
+    """Return what makes areas [R, S] of draws [R, N]; NaN without both kinds.
+
+    Args:
+        ranks: Ranks of every run [S, N].
+        positive: Booleans [N].
+    """
+    kinds = np.stack([positive, ~positive], axis=1).astype(np.float64)
+    n, m = (int(count) for count in kinds.sum(axis=0))
+    if n * m <= MAX_PAIRS:
+        gaps = ranks[:, positive, None] - ranks[:, None, ~positive]
+        wins = np.heaviside(gaps, 0.5)  # [S, n, m]
+
+        def exact(draws: Floats) -> Floats:
+            up, down = draws[:, positive], draws[:, ~positive]
+            won = np.stack([((up @ each) * down).sum(axis=1) for each in wins], axis=1)
+            return _ratio(won, up.sum(axis=1, keepdims=True) * down.sum(axis=1, keepdims=True))
+
+        return exact
+
+    # Placements [N, S]: the share of the other kind that a case is on the right side of.
+    above, below = np.zeros((2, len(positive), len(ranks)))
+    for s, run in enumerate(ranks):
+        above[positive, s] = _below(run[positive], run[~positive]) / m
+        below[~positive, s] = 1 - _below(run[~positive], run[positive]) / n
+    area = above.sum(axis=0) / n
+    matrix = np.concatenate([above, below, kinds], axis=1)
+
+    def linear(draws: Floats) -> Floats:
+        up, down, drawn = np.split(draws @ matrix, [len(ranks), 2 * len(ranks)], axis=1)
+        return np.asarray(_ratio(up, drawn[:, :1]) + _ratio(down, drawn[:, 1:]) - area)
+
+    return linear
 
 
-def _weighted_auc(draws: Floats, ranks: Floats, positive: Bools) -> Floats:
-    """Return the AUC [R] of cases drawn `draws` [R, N] times; ties count half."""
-    order = np.argsort(ranks, kind="stable")
-    starts = np.flatnonzero(np.diff(ranks[order], prepend=-1.0))
-    drawn = draws[:, order]
-    chosen = positive[order]
-    # [R, T] weights of positives and negatives at each of T distinct ranks, ascending.
-    up = np.add.reduceat(drawn * chosen, starts, axis=1)
-    down = np.add.reduceat(drawn * ~chosen, starts, axis=1)
-    below = np.cumsum(down, axis=1) - down
-    wins = (up * (below + down / 2)).sum(axis=1)
-    pairs = up.sum(axis=1) * down.sum(axis=1)
-    auc: Floats = np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-    return auc
+def _below(values: Floats, pool: Floats) -> Floats:
+    """Return how many of a pool lie below each value, ties counting half."""
+    ordered = np.sort(pool)
+    left = np.searchsorted(ordered, values, side="left")
+    return (left + np.searchsorted(ordered, values, side="right")) / 2
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    out = np.full(part.shape, np.nan)
+    ratio: Floats = np.divide(part, whole, out=out, where=np.broadcast_to(whole > 0, part.shape))
+    return ratio
