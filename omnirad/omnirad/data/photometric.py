@@ -119,13 +119,17 @@ def low_resolution(x: Array, share: float) -> Array:
 
 def rotated(x: Array, degrees: float) -> Array:
     """Turn about the centre; what comes from outside is the mirror image, never an empty corner."""
-    a = math.radians(degrees)
-    turn = torch.tensor([[[math.cos(a), math.sin(a), 0.0], [-math.sin(a), math.cos(a), 0.0]]])
-    planes = _planes(x)
-    grid = functional.affine_grid(turn, list(planes.shape), align_corners=False)
-    return _image(
-        functional.grid_sample(planes, grid, padding_mode="reflection", align_corners=False), x
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    centres = (np.arange(x.shape[0], dtype=np.float32) * 2 + 1) / x.shape[0] - 1  # in [-1, 1]
+    across, down = centres[None, :], centres[:, None]
+    grid = np.stack([cosine * across + sine * down, cosine * down - sine * across], axis=2)
+    turned = functional.grid_sample(
+        _planes(x),
+        torch.from_numpy(grid.astype(np.float32))[None],
+        padding_mode="reflection",
+        align_corners=False,
     )
+    return _image(turned, x)
 
 
 def clipped(x: Array) -> Array:

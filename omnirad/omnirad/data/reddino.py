@@ -87,7 +87,7 @@ def _box_blur(x: Array, rng: np.random.Generator) -> Array:
 
 
 def _median_blur(x: Array, rng: np.random.Generator) -> Array:
-    return ndimage.median_filter(x, 3)
+    return _float(_picture(x).filter(ImageFilter.MedianFilter(3)))
 
 
 def _motion_blur(x: Array, rng: np.random.Generator) -> Array:
