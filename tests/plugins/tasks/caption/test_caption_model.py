@@ -34,7 +34,9 @@ def test_the_merger_is_the_papers_formula_in_float64():
     expected = torch.empty(2, 5, 12, dtype=torch.float64)
     for b in range(2):
         for k in range(5):
-            logits = [float(merger.queries[k].detach() @ z[b, n]) / math.sqrt(12) for n in range(30)]
+            logits = [
+                float(merger.queries[k].detach() @ z[b, n]) / math.sqrt(12) for n in range(30)
+            ]
             weights = [math.exp(x) for x in logits]
             total = sum(weights)
             expected[b, k] = sum(w / total * z[b, n] for n, w in enumerate(weights))
