@@ -221,10 +221,19 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Across:
-    """One encoder against the reference across datasets."""
+    """One encoder against the reference across datasets; differences are positive if better.
+
+    Args:
+        difference: Mean over datasets, with its t interval; None for a single dataset.
+        hodges_lehmann: Median of the Walsh averages of differences.
+        method: `wilcoxon`, or `sign-flip` where zeros or ties make the former inexact.
+        tost_p: Equivalence of the mean within the datasets' smallest margin.
+        probabilities: Worse, practically equal, better (Bayesian signed-rank at that margin).
+    """
 
     encoder: str
     reference: str
+    datasets: int
     wins: int
     ties: int
     losses: int
@@ -252,7 +261,8 @@ class Overall:
         f: Iman-Davenport's; None where it is infinite or there is none.
         p: Of f.
         critical_difference: Nemenyi's, of mean ranks.
-        nemenyi: p of all pairs, in the order of `standings`.
+        labels: Encoders, by name.
+        nemenyi: p of all pairs, in the order of `labels`.
         cliques: Encoders no pair of which is separated, in order of mean rank.
         standings: Best mean rank first.
         against: Each encoder against the reference, if one is named.
@@ -270,6 +280,7 @@ class Overall:
     f: float | None
     p: float | None
     critical_difference: float | None
+    labels: tuple[str, ...]
     nemenyi: tuple[tuple[float, ...], ...]
     cliques: tuple[tuple[str, ...], ...]
     standings: tuple[Standing, ...]

@@ -15,7 +15,10 @@ from omnibench_leaderboard.board import SCHEMA, Board
 def to_json(board: Board) -> str:
     """Return a board as JSON text."""
     body = {"schema": SCHEMA, **dataclasses.asdict(board)}
-    return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(
+        body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text + "\n"
 
 
 def from_json(text: str) -> Board:
@@ -28,28 +31,32 @@ def from_json(text: str) -> Board:
         body = json.loads(text)
         if body.pop("schema") != SCHEMA:
             raise ValueError(f"its schema is not {SCHEMA}")
-        board: Board = _decoded(body, Board)
+        board: Board = decoded(body, Board)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"not a board ({error}); build it again from its records") from None
     return board
 
 
-def _decoded(value: Any, kind: Any) -> Any:
-    """Return plain JSON data as the annotated type."""
+def decoded(value: Any, kind: Any) -> Any:
+    """Return plain JSON data as the annotated type: dataclasses, tuples, plain values.
+
+    Raises:
+        ValueError: If the data have another shape.
+    """
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         if set(value) != set(hints):
             raise ValueError(f"{kind} has other fields than {sorted(value)}")
-        return typing.cast(Any, kind)(**{k: _decoded(v, hints[k]) for k, v in value.items()})
+        return typing.cast(Any, kind)(**{k: decoded(v, hints[k]) for k, v in value.items()})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
         if value is None:
             return None
-        return _decoded(value, next(a for a in arguments if a is not type(None)))
+        return decoded(value, next(a for a in arguments if a is not type(None)))
     if origin is tuple:
         many = len(arguments) == 2 and arguments[1] is Ellipsis
         each = (arguments[0],) * len(value) if many else arguments
-        return tuple(_decoded(v, k) for v, k in zip(value, each, strict=True))
+        return tuple(decoded(v, k) for v, k in zip(value, each, strict=True))
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:

@@ -56,7 +56,9 @@ def panel_of(
         cells.append(cell)
         shared = shared or cases
     first = next(iter(rows.values()))[0].record.metrics[metric]
-    return shared and Panel(metric, cells, shared, higher_is_better=first["higher_is_better"])
+    if shared is None:
+        return None
+    return Panel(metric, cells, shared, higher_is_better=first["higher_is_better"])
 
 
 def _test_arrays(run: Run) -> Arrays:

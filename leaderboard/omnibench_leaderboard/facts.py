@@ -108,7 +108,7 @@ def _flag(facts: Mapping[str, Any], name: str) -> bool | None:
 
 
 def _number(facts: Mapping[str, Any], name: str) -> float | None:
-    value = facts.get(name)
+    value: Any = facts.get(name)
     return float(value) if type(value) in (int, float) else None
 
 

@@ -5,57 +5,52 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from omnibench.interfaces import PublishedValue
-from omnibench.registry import Offer, Registry
+from omnibench.registry import Offer
 from omnibench_leaderboard.board import Published
-from omnibench_leaderboard.runs import Run
-
-
-def of_setting(registry: Registry, runs: Sequence[Run]) -> list[PublishedValue]:
-    """Return the published values of one task, dataset, tuning and variant.
-
-    A plugin's values belong to its own datasets (see benchmark/README.md), so that nobody's name
-    stands beside another's data.
-    """
-    setting, identity = runs[0].setting, runs[0].record.identity
-    return [
-        offer.card
-        for offer in _known(registry)
-        if offer.plugin.distribution == identity["dataset"]["plugin"]
-        and (offer.card.task, offer.card.dataset) == (setting.task, setting.dataset)
-        and offer.card.tuning in ("", setting.tuning)
-        and offer.card.variant in ("", setting.variant)
-    ]
+from omnibench_leaderboard.runs import Run, Setting
 
 
 def beside(
-    values: Iterable[PublishedValue], runs: Sequence[Run], metric: str, *, headline: bool
+    known: Iterable[Offer[PublishedValue]], runs: Sequence[Run], metric: str, *, headline: bool
 ) -> tuple[Published, ...]:
-    """Return the values that stand beside a column.
+    """Return the published values that stand beside a column.
+
+    A plugin's values belong to its own datasets (see benchmark/README.md), so that nobody's name
+    stands beside another's data.
 
     Args:
-        values: Those of the column's setting.
+        known: Values of all plugins.
         runs: Runs of the column.
         metric: The column's metric id.
         headline: The column also takes what is comparable with no column, with the reason.
     """
-    computed = runs[0].record.metrics
-    rows = []
-    for value in values:
-        if value.metric == metric or (headline and value.metric not in computed):
-            reason = _obstacle(value, runs, metric)
-            scale = 100.0 if computed[metric]["unit"] == "fraction" else 1.0
-            rows.append(
-                Published(
-                    encoder=value.encoder,
-                    source=value.source,
-                    metric=value.metric,
-                    printed_metric=value.printed_metric,
-                    value=value.value / scale,
-                    sd=None if value.sd is None else value.sd / scale,
-                    reason=f"not comparable, because {reason}" if reason else "",
-                )
-            )
+    setting, computed = runs[0].setting, runs[0].record.metrics
+    plugin = runs[0].record.identity["dataset"]["plugin"]
+    scale = 100.0 if computed[metric].get("unit") == "fraction" else 1.0
+    rows = [
+        Published(
+            encoder=value.encoder,
+            source=value.source,
+            metric=value.metric,
+            printed_metric=value.printed_metric,
+            value=value.value / scale,
+            sd=None if value.sd is None else value.sd / scale,
+            reason=f"not comparable, because {reason}" if reason else "",
+        )
+        for offer in known
+        if offer.plugin.distribution == plugin and _belongs(value := offer.card, setting)
+        if value.metric == metric or (headline and value.metric not in computed)
+        for reason in [_obstacle(value, runs, metric)]
+    ]
     return tuple(sorted(rows, key=lambda row: (row.encoder, row.source, row.printed_metric)))
+
+
+def _belongs(value: PublishedValue, setting: Setting) -> bool:
+    return (
+        (value.task, value.dataset) == (setting.task, setting.dataset)
+        and value.tuning in ("", setting.tuning)
+        and value.variant in ("", setting.variant)
+    )
 
 
 def _obstacle(value: PublishedValue, runs: Sequence[Run], metric: str) -> str:
@@ -76,7 +71,3 @@ def _obstacle(value: PublishedValue, runs: Sequence[Run], metric: str) -> str:
     if any(run.record.dataset.get("facts", {}).get("unverified") for run in runs):
         return "this column's data are not the published files"
     return ""
-
-
-def _known(registry: Registry) -> list[Offer[PublishedValue]]:
-    return registry.published()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,18 +16,19 @@ from omnibench_leaderboard.runs import Run
 
 
 def headline(registry: Registry, runs: Sequence[Run]) -> str:
-    """Return the metric that inference is made for: the task's own, if these runs have it.
+    """Return the metric that inference is made for: the task's own, if some run has it.
 
-    A task that no longer knows the recipe has none; then it is the first by name.
+    Where today's task does not know the recipe, it is the first by name of those that most
+    runs have.
     """
+    counts = Counter(name for run in runs for name in run.record.metrics)
     found = _recipe(registry, runs[0].record)
-    shared = set.intersection(*(set(run.record.metrics) for run in runs))
     if found is not None:
         task, recipe = found
         name = task.headline(recipe)
-        if name in shared:
+        if name in counts:
             return name
-    return min(shared, default="")
+    return min(counts, key=lambda name: (-counts[name], name))
 
 
 def is_deterministic(registry: Registry, record: RunRecord) -> bool:

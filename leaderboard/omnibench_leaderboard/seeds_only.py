@@ -7,14 +7,14 @@ holds on this test set and no further.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from omnibench_leaderboard.stats.comparison import Comparison, seed_flags
 from omnibench_leaderboard.stats.effects import cohen_paired
 from omnibench_leaderboard.stats.estimate import Estimate
 from omnibench_leaderboard.stats.flags import blocks
-from omnibench_leaderboard.stats.ttests import Summary, paired
+from omnibench_leaderboard.stats.ttests import Summary, one_sample, paired
 
 SEEDS_ONLY = "SEEDS_ONLY"
 MEANING = "the metric has no form a case: training noise on this test set is all that is tested"
@@ -36,13 +36,11 @@ class SeedValues:
     deterministic: bool = False
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """Return Student's interval of the mean over seeds, None for fewer than three or equal ones."""
-    if len(values) < MIN_SEEDS or len(set(values)) == 1:
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return Student's 95 % interval of the mean over seeds, None for fewer than three."""
+    if len(values) < MIN_SEEDS:
         return None
-    summary = Summary.of(values)
-    estimate = Estimate(value=summary.mean, se=summary.sd / summary.n**0.5, df=float(summary.n - 1))
-    return estimate.interval(level)
+    return one_sample(Summary.of(values), 0.0).estimate.interval()
 
 
 def all_pairs(cells: Mapping[str, SeedValues], higher_is_better: bool) -> list[Comparison]:
@@ -72,15 +70,10 @@ def compare(
     if len(seeds) < MIN_SEEDS or blocks(flags):
         return row
     test = paired(mine, theirs)
-    return Comparison(
-        encoder=encoder,
-        reference=reference,
-        seeds=seeds,
-        units=0,
+    return replace(
+        row,
         estimate=test.estimate,
-        higher_is_better=higher_is_better,
-        p=test.estimate.p(),
-        seeds_only=test,
+        p=test.p,
         effect=cohen_paired(gaps),
-        flags=(*flags, *test.estimate.flags),
+        flags=tuple(dict.fromkeys((*flags, *test.estimate.flags))),
     )
