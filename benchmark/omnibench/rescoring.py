@@ -93,7 +93,8 @@ def recompute(store: Store, record: RunRecord, registry: Registry) -> str:
             f"{task.version}: its numbers are not comparable; run the cell again"
         )
     arrays = store.predictions(record)
-    equal, lacking = 0, []
+    equal = 0
+    lacking: dict[str, list[str]] = {}
     for split, stored in (("test", record.metrics), ("val", record.validation)):
         try:
             computed = {m.id: m for m in task.score(arrays, split)}
@@ -101,23 +102,25 @@ def recompute(store: Store, record: RunRecord, registry: Registry) -> str:
             raise IntegrityError(f"the predictions lack {error}, which the task stores") from None
         reasons = _require_equal(split, stored, computed)
         equal += len(stored) - len(reasons)
-        lacking += reasons
-    return f"{equal} metrics equal" + (f"; not recomputed: {', '.join(lacking)}" if lacking else "")
+        for name, reason in reasons.items():
+            lacking.setdefault(reason, []).append(f"{split} {name}")
+    told = [f"{', '.join(names)} ({reason})" for reason, names in lacking.items()]
+    return f"{equal} metrics equal" + (f"; not recomputed: {'; '.join(told)}" if told else "")
 
 
 def _require_equal(
     split: str, stored: Mapping[str, Any], computed: Mapping[str, Metric]
-) -> list[str]:
-    """Compare metrics; return which stored ones this machine has not the resource for.
+) -> dict[str, str]:
+    """Compare metrics; return which stored ones cannot be recomputed on this machine, and why.
 
     A metric that only this machine has the resource for is no difference.
     """
-    reasons = []
+    reasons = {}
     odd = [name for name, metric in computed.items() if name not in stored and not metric.resource]
     for name, there in stored.items():
         here, resource = computed.get(name), there.get("resource", "")
         if here is None and resource:
-            reasons.append(f"{split} {name} (needs {resource}, which is not on this machine)")
+            reasons[name] = f"needs {resource}, which is not on this machine"
         elif here is None:
             odd.append(name)
         elif abs(here.value - there["value"]) > TOLERANCE:
@@ -126,7 +129,7 @@ def _require_equal(
                     f"{split} {name}: the record states {there['value']:.9f}, its predictions "
                     f"give {here.value:.9f}"
                 )
-            reasons.append(f"{split} {name} (needs {resource}, here is {here.resource})")
+            reasons[name] = f"needs {resource}, here is {here.resource}"
     if odd:
         names = ", ".join(sorted(odd))
         raise IntegrityError(f"{split}: stored and recomputed metrics differ in {names}")

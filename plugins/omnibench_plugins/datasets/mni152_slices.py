@@ -128,7 +128,10 @@ def caption_splits() -> dict[str, CaptionSplit]:
 
 
 def describe(volume: Volume, s: Slice) -> str:
-    """Return template text: plane, place in the brain, and tissue to the nearest 5 percent."""
+    """Return template text: plane, place in the brain, and tissue to the nearest 5 percent.
+
+    It has few words that never change: a caption that fits every image should score low.
+    """
     first, last = _extent(s.axis)
     place = PLACES[s.axis][3 * (s.position - first) // (last - first + 1)]
     tissue = _upright(volume.tissue, s)
@@ -136,10 +139,8 @@ def describe(volume: Volume, s: Slice) -> str:
         round(20 * np.count_nonzero(tissue == kind) / np.count_nonzero(tissue)) * 5
         for kind in (GREY, WHITE)
     )
-    return (
-        f"T1-weighted MRI of the brain, {PLANE_NAMES[s.axis]} slice through the {place} third: "
-        f"about {grey} percent grey matter and {white} percent white matter."
-    )
+    plane = PLANE_NAMES[s.axis].capitalize()
+    return f"{plane} slice, {place} third: {grey} percent grey, {white} percent white matter."
 
 
 def _of_planes(volume: Volume) -> dict[str, list[tuple[int, int, Slice]]]:

@@ -111,18 +111,17 @@ def test_template_text_says_plane_place_and_tissue_of_its_slice() -> None:
         assert np.array_equal(plane.image(7), caption.image(7))
         for index in range(len(caption)):
             (text,) = caption.target(index)
-            assert f"{planes.classes[plane.target(index)]} slice" in text
+            assert text.startswith(f"{planes.classes[plane.target(index)].capitalize()} slice, ")
     volume = read_volume()
     low, high = (
         next(s for s in slices(volume, axis=2) if s.position >= start) for start in (11, 120)
     )
-    assert "axial slice through the lower third: about 75 percent grey matter" in describe(
-        volume, low
-    )
-    assert "axial slice through the upper third" in describe(volume, high)
+    assert describe(volume, low).startswith("Axial slice, lower third: 75 percent grey, ")
     tissue = volume.tissue[:, :, high.position]
-    share = 100 * (tissue == 2).sum() / (tissue > 0).sum()
-    assert f"{5 * round(share / 5)} percent grey matter" in describe(volume, high)
+    grey, white = (5 * round(20 * (tissue == n).sum() / (tissue > 0).sum()) for n in (2, 3))
+    assert describe(volume, high) == (
+        f"Axial slice, upper third: {grey} percent grey, {white} percent white matter."
+    )
 
 
 def test_template_text_is_called_that_everywhere() -> None:
