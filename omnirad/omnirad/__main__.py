@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from omnirad.commands import pretrain
+from omnirad.commands import export, pack, pretrain, probe
 
 INTERRUPTED = 130
 
@@ -19,7 +19,8 @@ def cli(ctx: click.Context, traceback: bool) -> None:
     ctx.obj = {"traceback": traceback}
 
 
-cli.add_command(pretrain)
+for command in (pretrain, pack, export, probe):
+    cli.add_command(command)
 
 
 def main() -> None:

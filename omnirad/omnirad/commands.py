@@ -14,6 +14,8 @@ from omnirad.errors import OmniradError
 
 logger = logging.getLogger(__name__)
 
+HEADINGS = ("accuracy", "balanced accuracy", "AUC")
+
 
 class Command(click.Command):
     """Shows errors that a user can mend without a traceback."""
@@ -91,3 +93,73 @@ def pretrain(
         exported = run(job, progress)
     done = {"run": str(job.out), "encoder": None if exported is None else str(exported)}
     click.echo(json.dumps(done))
+
+
+@click.command(cls=Command)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--step", type=click.IntRange(0), help="Of the checkpoint; the newest by default")
+@click.option("--fp16", is_flag=True, help="Half the size; values are rounded")
+@click.option("--tag", default="omnirad-repro", help="Name of the weights in config.json")
+@click.option("--licence", default="other", help="Of the weights, as config.json declares it")
+def export(run: Path, folder: Path, step: int | None, fp16: bool, tag: str, licence: str) -> None:
+    """Write the teacher of RUN into FOLDER, as config.json and model.safetensors."""
+    from omnirad.checkpoint_export import export_checkpoint
+
+    target = export_checkpoint(run, folder, step=step, fp16=fp16, tag=tag, licence=licence)
+    click.echo(str(target))
+
+
+@click.command(cls=Command)
+@click.option("--data", multiple=True, required=True, metavar="SPEC", help="As in pretrain")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to make")
+@click.option(
+    "--split", "splits", multiple=True, default=("train",), help="Which to read; repeatable"
+)
+@click.option("--size", type=click.IntRange(1), default=256, help="Pixels of the shorter side")
+@click.option("--encoding", type=click.Choice(["png", "raw"]), default="png")
+def pack(
+    data: tuple[str, ...], out: Path, splits: tuple[str, ...], size: int, encoding: Any
+) -> None:
+    """Re-encode images once, into shards that are read in one step each."""
+    from omnirad.data.packing import pack as write
+    from omnirad.data.specs import open_sources
+
+    with console.progress() as progress:
+        source = open_sources(data, splits)
+        packed = write(source, out, size=size, encoding=encoding, progress=progress)
+    click.echo(json.dumps({"packed": str(out), "images": len(packed)}))
+
+
+@click.command(cls=Command)
+@click.option("--weights", metavar="PATH", help="A file or folder, dinov2, published or shipped")
+@click.option("--size", metavar="NAME", help="small, base or nano; found out from the weights")
+@click.option("--data", required=True, metavar="SPEC", help="Labelled images, such as npz:PATH")
+@click.option(
+    "--split",
+    required=True,
+    type=click.Choice(["val", "test"]),
+    help="Images asked about; test only once nothing is chosen any more",
+)
+@click.option(
+    "--img-size", type=click.IntRange(14), metavar="PIXELS", help="The size's own by default"
+)
+@click.option("--device", default="cpu", metavar="NAME", help="cpu, cuda or cuda:N")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table")
+def probe(as_json: bool, **options: Any) -> None:
+    """Ask the 20 nearest neighbours in frozen class tokens, beside what needs no training."""
+    from omnirad.evaluation import evaluate
+
+    with console.progress() as progress:
+        found = evaluate(**options, progress=progress)
+    if as_json:
+        plain = {n: {m: i._asdict() for m, i in row.items()} for n, row in found.items()}
+        click.echo(json.dumps(plain, indent=1))
+        return
+    width = max(map(len, found))
+    click.echo(" " * width + "".join(f"  {name:>22}" for name in HEADINGS))
+    for name, row in found.items():
+        cells = "".join(
+            f"  {f'{i.value:.3f} [{i.low:.3f}, {i.high:.3f}]':>22}" for i in row.values()
+        )
+        click.echo(f"{name:<{width}}{cells}")

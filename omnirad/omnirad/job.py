@@ -53,6 +53,8 @@ class Job:
         if self.seed < 0 or self.workers < 0:
             raise UsageError(f"seed {self.seed}, workers {self.workers}: both begin at 0")
         require_initial(self.recipe, self.initial)
+        if self.probe is not None:
+            require_unseen(self.probe, self.data, self.recipe.splits)
 
 
 def require_initial(recipe: PretrainRecipe, initial: str | None) -> None:
@@ -66,6 +68,15 @@ def require_initial(recipe: PretrainRecipe, initial: str | None) -> None:
         raise UsageError(
             f"this recipe starts from random weights, but --init {initial} is given; leave it out, "
             "or add --set init=weights"
+        )
+
+
+def require_unseen(probe: str, data: tuple[str, ...], splits: tuple[str, ...]) -> None:
+    """Raise `UsageError` if the images that a probe asks about are trained on."""
+    if probe in data and "val" in splits:
+        raise UsageError(
+            f"--probe {probe} asks about val images, which splits={','.join(splits)} trains on; "
+            "leave val out of splits, or probe with another set"
         )
 
 

@@ -27,6 +27,7 @@ from omnirad.monitors import Monitors
 from omnirad.optimiser import build_optimiser, clip_gradients, set_rates
 from omnirad.picture import draw_curves
 from omnirad.progress import Progress, Silent
+from omnirad.run_probe import RunProbe, warn_at_the_end
 from omnirad.runlog import RunLog
 from omnirad.schedules import Schedules, Stage
 from omnirad.settings import digest, document
@@ -49,6 +50,7 @@ class Run:
     monitors: Monitors
     checkpoints: Checkpoints
     log: RunLog
+    probe: RunProbe | None = None  # on the first rank alone
     step: int = 0  # the next one
 
     def state(self) -> dict[str, Any]:
@@ -117,6 +119,8 @@ def prepare(job: Job, source: Source, place: Place, progress: Progress) -> Run:
         log=RunLog(job.out / LOG),
     )
     restore(run)
+    if job.probe and place.first and run.step < schedules.total:
+        run.probe = RunProbe(job.probe, recipe, place.device, progress)
     if comm.world_size > 1:
         pair.distribute()
     return run
@@ -153,7 +157,7 @@ def train(run: Run, progress: Progress) -> None:
             set_rates(run.optimiser, rates, step)
             if rates.gram_refresh(step):
                 pair.refresh_anchor()
-            measured = step % job.log_every == 0 or step == stop - 1
+            measured = step % job.log_every == 0 or step == rates.total - 1
 
             # the teacher sees whole crops, the student masked ones
             images = normalised(crops.to(place.device, non_blocking=True))
@@ -177,7 +181,10 @@ def train(run: Run, progress: Progress) -> None:
             if measured:
                 observe(run, losses, norms, speed.take())
             run.step = step + 1
-            progress.advance(1, speed.note(losses))
+            progress.advance(1, speed.note())
+            if run.step % rates.epoch_steps == 0:
+                ask(run)
+                speed.pause()
             if ended or run.step == stop or run.step % job.save_every == 0:
                 run.save()
                 speed.pause()
@@ -267,6 +274,21 @@ def observe(run: Run, losses: Losses, norms: dict[str, Tensor], images_per_secon
             raise RunFailed(failure)
 
 
+def ask(run: Run) -> None:
+    """Log the kNN probe of the teacher; at the end, say if it is no better than raw pixels."""
+    if run.probe is None:
+        return
+    row = run.probe.row(run.pair.teacher.encoder)
+    epoch = run.step / run.schedules.epoch_steps
+    run.log.append({"step": run.step - 1, "epoch": epoch, **row})
+    logger.info(
+        "epoch %g: kNN accuracy %.3f, AUC %.3f (raw pixels %.3f, %.3f)",
+        *(epoch, row["knn_accuracy"], row["knn_auc"], row["raw_accuracy"], row["raw_auc"]),
+    )
+    if run.step == run.schedules.total:
+        warn_at_the_end(row)
+
+
 def export_teacher(run: Run, target: Path) -> None:
     """Write the teacher's encoder, which is what one uses."""
     recipe = run.job.recipe
@@ -294,6 +316,6 @@ class Speed:
         """Begin anew."""
         self._images, self._began = 0, time.perf_counter()
 
-    def note(self, losses: Losses) -> str:
+    def note(self) -> str:
         """Return what stands beside the bar."""
         return f"{self._latest:.1f} images/s"

@@ -14,7 +14,7 @@ import csv
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from omnirad.data.files import FileSource
 from omnirad.data.sources import SPLITS, TRAIN, Sample, listed
@@ -67,7 +67,7 @@ def read_split(root: Path, split: str) -> list[Sample]:
         DataError: If columns, paths or labels are not as published.
     """
     rows = read_table(root, split)
-    strange = [name for name, _ in rows if not _fits(PurePosixPath(name))]
+    strange = [name for name, _ in rows if not _fits(name.split("/"))]
     if strange:
         raise DataError(
             f"RadiologyAI_{split}.csv: {len(strange)} of {len(rows)} paths are not "
@@ -95,15 +95,20 @@ def read_table(root: Path, split: str) -> list[tuple[str, str]]:
         raise SetupError(f"{root} has {what}. {HOW_TO_GET}")
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restval="")
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+            reader = csv.reader(stream)
+            header = [column.strip() for column in next(reader, [])]
+            missing = [column for column in COLUMNS if column not in header]
             if missing:
                 raise DataError(
                     f"{path.name} has no column {' and no column '.join(missing)}; it has "
-                    f"{', '.join(reader.fieldnames or ()) or 'none'}; filename and label were "
-                    "expected"
+                    f"{', '.join(header) or 'none'}; filename and label were expected"
                 )
-            rows = [(row["filename"].strip(), row["label"].strip()) for row in reader]
+            name, label = map(header.index, COLUMNS)
+            rows = [
+                (row[name].strip(), row[label].strip() if label < len(row) else "")
+                for row in reader
+                if len(row) > name
+            ]
     except OSError as error:
         raise SetupError(f"{path} cannot be read: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -142,13 +147,12 @@ def _sample(name: str, label: str, split: str) -> Sample:
     )
 
 
-def _fits(path: PurePosixPath) -> bool:
-    parts = path.parts
+def _fits(parts: Sequence[str]) -> bool:
     return (
         len(parts) > 1
         and parts[0] == FOLDER
         and len(parts) == DEPTH.get(parts[1])
-        and ".." not in parts
+        and not {"", ".", ".."}.intersection(parts)
     )
 
 
