@@ -134,7 +134,20 @@ def _complete(kind: str) -> Callable[..., list[str]]:
 @click.option(
     "--cache",
     type=click.Path(path_type=Path),
-    help="Where locks of downloads and, by default, datasets lie",
+    help="Where locks of downloads, frozen outputs and, by default, datasets lie",
+)
+@click.option("--no-cache", is_flag=True, help="Keep no features and decoded images on disk")
+@click.option(
+    "--cache-limit",
+    type=float,
+    metavar="GB",
+    help="How much they may take; those unused for longest make room",
+)
+@click.option(
+    "--cache-precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    help="fp16 halves their size and rounds features; recorded",
 )
 @click.option("--offline", is_flag=True, help="Never touch the network")
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
@@ -200,7 +213,7 @@ def _terminate(signum: int, frame: object) -> None:
 
 
 def _request(**options: Any) -> Any:
-    from omnibench.planning import RunRequest
+    from omnibench.planning import CACHE_LIMIT, RunRequest
 
     seeds, seed = options.pop("seeds"), options.pop("seed")
     if seeds is not None and seed:
@@ -214,12 +227,14 @@ def _request(**options: Any) -> Any:
             raise UsageError(f"--set {name.strip()} is given twice")
         settings[name.strip()] = value.strip()
     cache = options.pop("cache") or _user_cache()
+    limit = options.pop("cache_limit")
     root = options.pop("data_root") or os.environ.get("OMNIBENCH_DATA") or cache / "data"
     return RunRequest(
         **options,
         settings=settings,
         seeds=tuple(dict.fromkeys(seed)) or (tuple(range(seeds)) if seeds else None),
         cache=cache,
+        cache_limit=CACHE_LIMIT if limit is None else limit,
         data_root=Path(root),
     )
 

@@ -17,6 +17,7 @@ from omnibench.interfaces import Normalization, Pool
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+NO_CLASS_TOKEN = "this encoder has no class token; use --set pool=avg or pool=checkpoint"
 
 
 class Features(NamedTuple):
@@ -123,9 +124,7 @@ class Encoder(nn.Module, ABC):
             return features._replace(pooled=features.tokens.mean(dim=1))
         if self.pool == "cls":
             if features.prefix is None:
-                raise UsageError(
-                    "this encoder has no class token; use --set pool=avg or pool=checkpoint"
-                )
+                raise UsageError(NO_CLASS_TOKEN)
             return features._replace(pooled=features.prefix[:, 0])
         return features
 

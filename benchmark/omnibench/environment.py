@@ -15,6 +15,7 @@ from typing import Any
 
 # Harness files that numbers pass through.
 NUMERIC = ("checkpoint", "encoder", "forward", "handle", "loading", "seeding", "subset", "training")
+FROZEN = ("checkpoint", "encoder", "forward", "handle", "loading", "seeding")
 PACKAGES = (
     "numpy",
     "scipy",
@@ -39,18 +40,13 @@ def describe(device: str) -> dict[str, Any]:
     """Return versions, device and threads of this process; torch must be imported already."""
     import torch
 
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    installed = versions(PACKAGES)
     cuda = device.startswith("cuda")
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "packages": versions,
-        "packages_sha256": _digest(sorted(f"{k}=={v}" for k, v in versions.items())),
+        "packages": installed,
+        "packages_sha256": _digest(sorted(f"{k}=={v}" for k, v in installed.items())),
         "cuda": torch.version.cuda if cuda else None,
         "gpu": torch.cuda.get_device_name(device) if cuda else None,
         "threads": torch.get_num_threads(),
@@ -58,6 +54,17 @@ def describe(device: str) -> dict[str, Any]:
         "deterministic": "warn_only" if torch.are_deterministic_algorithms_enabled() else "no",
         "cudnn": torch.backends.cudnn.version() if cuda else None,  # type: ignore[no-untyped-call]
     }
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed, without importing them."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 @functools.cache
@@ -70,16 +77,33 @@ def code(modules: tuple[str, ...]) -> dict[str, Any]:
     """
     here = Path(__file__).parent
     files = {*(here / f"{name}.py" for name in NUMERIC), *(here / "metrics").glob("*.py")}
+    files |= set((here / "features").glob("*.py"))
     for name in modules:
         files |= set(_sources(name))
     tracked = bool(_git(here, "ls-files", "--error-unmatch", Path(__file__).name))
     return {
         "git_commit": _git(here, "rev-parse", "HEAD") if tracked else "",
         "dirty": tracked and bool(_git(here, "status", "--porcelain", "--untracked-files=no")),
-        "semantic_sha256": _digest(
-            hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files)
-        ),
+        "semantic_sha256": _digest_of_files(files),
     }
+
+
+@functools.cache
+def frozen_code(modules: tuple[str, ...]) -> str:
+    """Return a digest of the source that frozen outputs pass through.
+
+    Args:
+        modules: Names of the encoder's or the dataset's module, as for `code`.
+    """
+    here = Path(__file__).parent
+    files = {*(here / f"{name}.py" for name in FROZEN), *(here / "features").glob("*.py")}
+    for name in modules:
+        files |= set(_sources(name))
+    return _digest_of_files(files)
+
+
+def _digest_of_files(files: Iterable[Path]) -> str:
+    return _digest(hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files))
 
 
 def _sources(module: str) -> list[Path]:

@@ -121,6 +121,8 @@ def _arguments(request: RunRequest, cell: Cell, seed: int) -> list[str]:
         ("weights", request.weights and request.weights.resolve()),
         ("results", request.results.resolve()),
         ("cache", request.cache.resolve()),
+        ("cache-limit", request.cache_limit),
+        ("cache-precision", request.cache_precision),
         ("data-root", request.data_root.resolve()),
     ):
         if value is not None:
@@ -130,6 +132,7 @@ def _arguments(request: RunRequest, cell: Cell, seed: int) -> list[str]:
         ("allow-unverified-data", request.allow_unverified),
         ("offline", request.offline),
         ("keep-weights", request.keep_weights),
+        ("no-cache", request.no_cache),
     ):
         arguments += [f"--{name}"] if flag else []
     for key, value in request.settings.items():

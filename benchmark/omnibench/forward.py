@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from omnibench.interfaces import RunContext
+from omnibench.interfaces import Precision, RunContext
 from omnibench.loading import as_images
 
 # One size for every forward pass without gradients, so that no number depends on the batch size.
@@ -36,6 +37,14 @@ def chunks(index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """
     for part in torch.split(index, CHUNK):
         yield part, torch.cat([part, part[-1:].expand(CHUNK - len(part))])
+
+
+def autocast_to(precision: Precision, device: str) -> AbstractContextManager[object]:
+    """Return mixed precision of a type, nothing for fp32."""
+    if precision == "fp32":
+        return nullcontext()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return torch.autocast(device.split(":")[0], dtype=dtype)
 
 
 @torch.no_grad()
@@ -64,16 +73,17 @@ def in_chunks(
 
 
 @torch.no_grad()
-def flops_per_image(module: nn.Module, size: int, device: str) -> int:
+def flops_per_image(module: nn.Module, size: int, device: str, *others: Any) -> int:
     """Count floating-point operations of one image, attention included, 2 per multiply-add.
 
-    The module is left in eval mode. A black image passes through it, so that tasks call this
-    before they read any: what cannot be encoded is refused at once.
+    The module is left in eval mode. A black image passes through it, followed by any `others`
+    that it takes, so that tasks call this before they read images: what cannot be encoded is
+    refused at once.
     """
     image = torch.zeros(1, 3, size, size, device=device)
     # Fused attention kernels are not counted everywhere; the plain one is made of products.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        module.eval()(image)
+        module.eval()(image, *others)
     return int(counter.get_total_flops())
 
 

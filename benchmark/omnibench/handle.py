@@ -8,15 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from omnibench.errors import OmnibenchError, PluginError
-from omnibench.interfaces import EncoderSpec, Normalization, Pool
+from omnibench.errors import IntegrityError, OmnibenchError, PluginError
+from omnibench.interfaces import EncoderSpec, Normalization, Pool, Precision
 
 if TYPE_CHECKING:
     from torch import nn
 
     from omnibench.encoder import Encoder
+    from omnibench.features.cache import FeatureStore
+    from omnibench.features.frozen import FrozenFeatures
+    from omnibench.features.readings import Reading
+
+Storage = Literal["fp32", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,25 +36,33 @@ class WeightsChoice:
         sha256: Digest of that file (with companions, of their digests in order); for `random`
             a digest of the drawing rule.
         revision: Commit of the hub repository, for `official`.
+        modified: When the file was last written as its digest was taken, in ns; 0 where nobody
+            would write to it.
     """
 
     kind: Literal["official", "file", "random", "own"]
     path: Path | None = None
     sha256: str = ""
     revision: str = ""
+    modified: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class EncoderHandle:
     """Card, weights and label of one encoder; builds the module at most once.
 
     `label` is how tables show it: the card's name for official weights, `NAME+digest8` for
-    a weights file, `NAME+random` for random weights, or the user's `--label`.
+    a weights file, `NAME+random` for random weights, or the user's `--label`. `origin` is the
+    plugin that brought it, with version. Frozen outputs are kept in `store`, rounded to `storage`.
     """
 
     card: EncoderSpec
     weights: WeightsChoice
     label: str
+    origin: str = ""
+    store: FeatureStore | None = None
+    storage: Storage = "fp32"
+    known_coverage: str | None = None  # said by the store of an encoder that was not built
     _pristine: Encoder | None = field(default=None, repr=False)
 
     def build(self, *, normalization: Normalization, pool: Pool) -> Encoder:
@@ -68,7 +81,38 @@ class EncoderHandle:
     @property
     def key_coverage(self) -> str | None:
         """What of the weights file was loaded, once built; None where none was read."""
-        return getattr(self._pristine and self._pristine.backbone, "key_coverage", None)
+        if self._pristine is None:
+            return self.known_coverage
+        return getattr(self._pristine.backbone, "key_coverage", None)
+
+    @property
+    def module(self) -> str:
+        """Name of the module that builds it."""
+        return module_of(self.card.build_end_to_end if self.card.end_to_end else self.card.build)
+
+    def features(
+        self,
+        reading: Reading,
+        *,
+        normalization: Normalization,
+        size: int,
+        antialias: bool,
+        device: str,
+        precision: Precision,
+    ) -> FrozenFeatures:
+        """Return what the frozen encoder says about images, from the store where it is known.
+
+        Args:
+            reading: What is read off it (`omnibench.features.readings`).
+            normalization: The recipe's.
+            size: Side of the images in pixels.
+            antialias: How they are resized.
+            device: Torch device.
+            precision: Of training; used by readings that follow it.
+        """
+        from omnibench.features.frozen import frozen_features
+
+        return frozen_features(self, reading, normalization, size, antialias, device, precision)
 
     def build_end_to_end(self, classes: int) -> nn.Module:
         """Return a freshly initialised whole network with `classes` output channels."""
@@ -89,12 +133,26 @@ class EncoderHandle:
             torch.manual_seed(derive("random weights", self.card.name))
             with _plugin_blamed(self.card.name):
                 encoder = self.card.build(weights=self.weights.path, random_init=random_init)
+        self._require_same_file()
         if not isinstance(encoder, Encoder):
             raise PluginError(
                 f"encoder {self.card.name!r}: build() returned {type(encoder).__name__}, "
                 "an omnibench.encoder.Encoder was expected"
             )
         return encoder
+
+    def _require_same_file(self) -> None:
+        """Raise `IntegrityError` if the weights were written to since their digest was taken."""
+        path, modified = self.weights.path, self.weights.modified
+        if path is not None and modified and path.stat().st_mtime_ns != modified:
+            raise IntegrityError(
+                f"{path} changed after its digest was taken; run again once nobody writes to it"
+            )
+
+
+def module_of(function: Any) -> str:
+    """Return the module of a function, which cards often hold as a `functools.partial`."""
+    return str(getattr(getattr(function, "func", function), "__module__", ""))
 
 
 @contextmanager

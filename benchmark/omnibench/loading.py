@@ -32,18 +32,16 @@ def resized_images(
     Raises:
         IntegrityError: If ids, groups or an image are not what a split promises.
     """
-    _check_identity(split)
+    check_identity(split)
     progress = progress or Silent()
     progress.start("reading images", len(split))
     out: Tensor | None = None
     for index in range(len(split)):
-        array = np.asarray(split.image(index))
-        _check_image(array, split, index)
-        image = _square(array, size, antialias)
+        image = resized_image(split, index, size, antialias=antialias)
         if out is None:
             out = torch.empty((len(split), *image.shape), dtype=image.dtype)
         if image.dtype != out.dtype:
-            out, image = _as_float(out), _as_float(image)
+            out, image = as_float(out), as_float(image)
         if image.shape[0] > out.shape[1]:
             out = out.expand(-1, 3, -1, -1).clone()
         out[index] = image
@@ -53,7 +51,18 @@ def resized_images(
     return out
 
 
-def _check_identity(split: Split) -> None:
+def resized_image(split: Split, index: int, size: int, *, antialias: bool) -> Tensor:
+    """Decode one image and squash it to a square: [C, size, size], uint8 or float32 in [0, 1].
+
+    Raises:
+        IntegrityError: If it is not what a split promises.
+    """
+    array = np.asarray(split.image(index))
+    _check_image(array, split, index)
+    return _square(array, size, antialias)
+
+
+def check_identity(split: Split) -> None:
     """Raise `IntegrityError` unless ids are int64 [N] and ascend, and groups are int64 [N]."""
     named = (
         {"ids": split.ids} if split.groups is None else {"ids": split.ids, "groups": split.groups}
@@ -116,23 +125,24 @@ def _square(image: np.ndarray[Any, Any], size: int, antialias: bool) -> Tensor:
     )[0]
 
 
-def _as_float(x: Tensor) -> Tensor:
+def as_float(x: Tensor) -> Tensor:
+    """Return images as floats in [0, 1]."""
     return x.float() / 255 if x.dtype == torch.uint8 else x
 
 
-def resized_masks(split: Split, size: int) -> Tensor:
-    """Return the masks of a split as uint8 [N, size, size], nearest neighbour.
+def resized_mask(split: Split, index: int, size: int) -> tuple[Tensor, Tensor]:
+    """Return a mask as uint8 [size, size], nearest neighbour, and the values it held before.
+
+    The values are bool [256]: shrinking may lose the last pixel of one.
 
     Raises:
-        IntegrityError: If a mask is not uint8 [H, W] of its image's size.
+        IntegrityError: If the mask is not uint8 [H, W] of its image's size.
     """
-    masks = torch.empty((len(split), size, size), dtype=torch.uint8)
-    for index in range(len(split)):
-        array = np.asarray(split.target(index))
-        _check_mask(array, split, index)
-        mask = torch.from_numpy(np.ascontiguousarray(array))
-        masks[index] = F.interpolate(mask[None, None], size=(size, size), mode="nearest")[0, 0]
-    return masks
+    array = np.asarray(split.target(index))
+    _check_mask(array, split, index)
+    mask = torch.from_numpy(np.ascontiguousarray(array))
+    resized = F.interpolate(mask[None, None], size=(size, size), mode="nearest")[0, 0]
+    return resized, torch.from_numpy(np.bincount(array.ravel(), minlength=256) > 0)
 
 
 def labels(split: Split) -> Tensor:
@@ -145,7 +155,7 @@ def as_images(batch: Tensor, device: torch.device | str) -> Tensor:
     if torch.device(device).type == "cuda" and not batch.is_cuda:
         batch = batch.pin_memory()
     batch = batch.to(device, non_blocking=True)
-    images = _as_float(batch)
+    images = as_float(batch)
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from omnibench import assets, weights
 from omnibench.errors import UsageError, suggestion
-from omnibench.handle import EncoderHandle
+from omnibench.features.cache import GIGABYTE, FeatureStore
+from omnibench.handle import EncoderHandle, Storage
 from omnibench.interfaces import (
     NAME,
     Asset,
@@ -33,6 +34,8 @@ from omnibench.store import Store
 from omnibench.subset import Subset
 
 log = logging.getLogger(__name__)
+
+CACHE_LIMIT = 100.0  # GB; the eight segmentation sets of the paper take 88 for a small encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,9 @@ class RunRequest:
     limit: int | None = None
     keep_weights: bool = False
     plugins: Sequence[Path] = ()
+    no_cache: bool = False
+    cache_limit: float = CACHE_LIMIT  # GB of frozen outputs
+    cache_precision: Storage = "fp32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +108,10 @@ class Cell:
         protocol.pop("seeds", None)  # how many are run does not change what one run finds
         # Only where there are any: other runs keep the identity they have always had.
         files = {name: asset.sha256 for name, asset in self.assets.items()}
+        storage = self.handle.storage
         return {
             **({"assets": files} if files else {}),
+            **({"frozen_outputs": storage} if storage != "fp32" else {}),
             "schema": SCHEMA,
             "encoder": {
                 "name": self.handle.card.name,
@@ -167,7 +175,7 @@ def plan(request: RunRequest, registry: Registry, progress: Progress | None = No
         for e, encoder in encoders.items()
     }
     Store(request.results).require_writable()
-    handles = {name: _handle(request, encoder.card) for name, encoder in encoders.items()}
+    handles = {name: _handle(request, encoder) for name, encoder in encoders.items()}
     needed = _assets(request, task.card, fits)
     opened: dict[tuple[int, int | None], Dataset] = {}
     cells = []
@@ -213,6 +221,8 @@ def _check_exclusive(request: RunRequest) -> None:
         )
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", request.device):
         raise UsageError(f"--device {request.device!r} is none of auto, cpu, cuda and cuda:N")
+    if not request.cache_limit > 0:
+        raise UsageError("--cache-limit takes a number of GB above 0; --no-cache keeps nothing")
     if request.limit is not None and request.limit < 2:
         raise UsageError("--limit takes at least 2 images a split")
 
@@ -278,8 +288,9 @@ def _check_size(card: DatasetSpec, recipe: Any, fields: Mapping[str, str]) -> No
         )
 
 
-def _handle(request: RunRequest, card: EncoderSpec) -> EncoderHandle:
+def _handle(request: RunRequest, offer: Offer[EncoderSpec]) -> EncoderHandle:
     """Find an encoder's weights and decide how tables name it."""
+    card, plugin = offer.card, offer.plugin
     choice = weights.resolve(
         card,
         file=request.weights,
@@ -289,7 +300,15 @@ def _handle(request: RunRequest, card: EncoderSpec) -> EncoderHandle:
     )
     suffix = {"file": f"+{choice.sha256[:8]}", "random": "+random"}.get(choice.kind, "")
     label = request.label or card.name + suffix
-    return EncoderHandle(card=card, weights=choice, label=label)
+    limit = int(request.cache_limit * GIGABYTE)
+    return EncoderHandle(
+        card=card,
+        weights=choice,
+        label=label,
+        origin=f"{plugin.distribution} {plugin.version}",
+        store=None if request.no_cache else FeatureStore(request.cache / "features", limit),
+        storage=request.cache_precision,
+    )
 
 
 def _assets(

@@ -18,6 +18,7 @@ from omnibench.errors import (
     SetupError,
     UsageError,
 )
+from omnibench.handle import module_of
 from omnibench.interfaces import Metric, Outcome, RunContext
 from omnibench.planning import Cell
 from omnibench.records import RunRecord
@@ -62,11 +63,8 @@ class Recorder:
     @property
     def code(self) -> dict[str, Any]:
         """Commit and digest of the code that this run passes through."""
-        card = self.cell.handle.card
-        build = card.build_end_to_end if card.end_to_end else card.build
-        return environment.code(
-            (type(self.cell.task.card).__module__, _module(build), _module(self.cell.card.open))
-        )
+        task, opener = type(self.cell.task.card), self.cell.card.open
+        return environment.code((task.__module__, self.cell.handle.module, module_of(opener)))
 
     def complete(self, outcome: Outcome, *, kept: bool) -> RunRecord:
         """Score an outcome with the function that `omnibench score` uses, and describe it."""
@@ -151,11 +149,6 @@ class Recorder:
                 "seconds": round(time.perf_counter() - self.clock, 3),
             },
         )
-
-
-def _module(function: Any) -> str:
-    """Return the module of a function, which cards often hold as a functools.partial."""
-    return str(getattr(getattr(function, "func", function), "__module__", ""))
 
 
 def _reason(error: BaseException) -> tuple[str, str]:

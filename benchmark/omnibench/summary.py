@@ -160,6 +160,10 @@ def _notes(done: Sequence[RunRecord]) -> list[str]:
         notes.append("random weights: a floor to compare with")
     if len({r.code.get("semantic_sha256") for r in done}) > 1:
         notes.append("MIXED CODE: these seeds were run by different versions of the code")
+    for metric in first.metrics:
+        resources = {r.metrics[metric].get("resource") for r in done if metric in r.metrics}
+        if len(resources) > 1:
+            notes.append(f"MIXED RESOURCES: {metric} was computed with different files")
     flags = {flag for r in done for flag in r.details.get("flags", ())}
     return notes + sorted(flags)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from omnibench.errors import RunFailed
+from omnibench.forward import autocast_to
 from omnibench.interfaces import RunContext
 from omnibench.loading import index_batches
 from omnibench.seeding import generator, seed_epoch
@@ -143,10 +144,7 @@ def fit(
 
 def autocast(context: RunContext) -> AbstractContextManager[object]:
     """Return mixed precision on an accelerator, nothing for fp32."""
-    if context.precision == "fp32":
-        return nullcontext()
-    dtype = torch.bfloat16 if context.precision == "bf16" else torch.float16
-    return torch.autocast(context.device.split(":")[0], dtype=dtype)
+    return autocast_to(context.precision, context.device)
 
 
 def require_finite(value: Tensor, epoch: int, step: int) -> None:

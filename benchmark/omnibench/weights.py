@@ -77,7 +77,8 @@ def _from_file(card: EncoderSpec, file: Path) -> WeightsChoice:
             beside = "" if path == file else f", which must lie beside {file.name}"
             raise SetupError(f"--weights {file}: there is no file {path}{beside}")
     try:
-        return WeightsChoice(kind="file", path=file, sha256=joint_digest(paths))
+        modified = file.stat().st_mtime_ns  # before, so that a later write cannot be missed
+        return WeightsChoice(kind="file", path=file, sha256=joint_digest(paths), modified=modified)
     except OSError as error:
         raise SetupError(f"--weights {file} cannot be read: {error.strerror}") from error
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from omnibench.errors import IntegrityError
-from omnibench.loading import resized_images, resized_masks
+from omnibench.loading import resized_images, resized_mask
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
 
@@ -143,11 +143,20 @@ def test_a_split_without_images_is_refused() -> None:
 def test_a_mask_that_does_not_fit_its_image_is_refused_and_named(mask: Any) -> None:
     split = ListSplit([GREY, GREY], [np.zeros((8, 8), np.uint8), mask])
     with pytest.raises(IntegrityError, match=rf"mask 1 .*id 11\) is {mask.dtype} .*\[8, 8\]"):
-        resized_masks(split, 4)
+        resized_mask(split, 1, 4)
 
 
 def test_masks_keep_their_classes_when_resized() -> None:
     mask = np.kron(np.array([[0, 1], [2, 5]], np.uint8), np.ones((4, 4), np.uint8))
     colour = np.zeros((8, 8, 3), np.uint8)
-    out = resized_masks(ListSplit([GREY, colour], [mask, mask]), 2)
-    assert out.tolist() == [[[0, 1], [2, 5]]] * 2
+    for index in range(2):
+        out, values = resized_mask(ListSplit([GREY, colour], [mask, mask]), index, 2)
+        assert out.tolist() == [[0, 1], [2, 5]]
+        assert values.nonzero().flatten().tolist() == [0, 1, 2, 5]
+
+
+def test_values_that_shrinking_loses_are_still_told() -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[3, 3] = 7
+    out, values = resized_mask(ListSplit([GREY], [mask]), 0, 2)
+    assert not out.any() and values[7]

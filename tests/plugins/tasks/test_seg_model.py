@@ -12,9 +12,10 @@ from omnibench_plugins.encoders.timm_encoder import build
 from omnibench_plugins.tasks.seg.decoder import Decoder
 from omnibench_plugins.tasks.seg.fusion import Fusion, fusion_grids
 from omnibench_plugins.tasks.seg.hybrid import BASE, SMALL, HybridEncoder, position_code
-from omnibench_plugins.tasks.seg.model import SegmentationModel, WholeNetwork
+from omnibench_plugins.tasks.seg.model import SegmentationModel, Source, WholeNetwork
 from omnibench_plugins.tasks.seg.prior import SpatialPrior
 from omnibench_plugins.tasks.seg.recipe import FAIR, PAPER, RELEASED
+from omnibench_plugins.tasks.seg.taps import TAPS, tapped
 
 ENCODERS = {
     "patch14-small": "vit_small_patch14_dinov2",
@@ -31,9 +32,27 @@ def encoder(name: str):
         return build(ENCODERS[name], random_init=True)
 
 
-def model(name: str = "tiny", classes: int = 2, recipe=PAPER) -> SegmentationModel:
+class Whole(SegmentationModel):
+    """The modules with their encoder, from images to logits."""
+
+    def __init__(self, encoder, classes: int, recipe) -> None:
+        self.__dict__["reading"] = (encoder.freeze(), TAPS[recipe.extractor])
+        channels = tuple(encoder.layer_channels[i] for i in tapped(encoder))
+        mean, std = (tuple(t.flatten().tolist()) for t in (encoder.mean, encoder.std))
+        super().__init__(Source(encoder.embed_dim, channels, mean, std), classes, recipe)
+
+    def taps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        encoder, reading = self.reading
+        return list(reading.read(encoder, images).values())
+
+    def forward(self, images: torch.Tensor, taps=None) -> torch.Tensor:
+        return super().forward(images, self.taps(images) if taps is None else taps)
+
+
+def model(name: str = "tiny", classes: int = 2, recipe=PAPER) -> Whole:
+    made = encoder(name)
     torch.manual_seed(1)
-    return SegmentationModel(encoder(name), classes, recipe)
+    return Whole(made, classes, recipe)
 
 
 def size(module) -> int:
@@ -64,7 +83,7 @@ def size(module) -> int:
 def test_the_printed_numbers_of_parameters_are_reached(name, recipe, classes, trained):
     built = model(name, classes, recipe)
     assert parameter_counts(built).trainable == trained
-    assert parameter_counts(built).total == size(built.encoder) + sum(
+    assert parameter_counts(built).total == sum(
         size(part) for part in (built.prior, built.fusion, built.hybrid, built.decoder)
     )
 
@@ -125,8 +144,8 @@ def test_plain_transformers_fuse_on_4_2_and_1_patch_grids_and_pyramids_on_their_
 
 
 def test_taps_are_the_last_block_of_each_third_and_the_last_stages_of_a_cnn():
-    assert model("patch16-small").layers == (3, 7, 11)
-    assert model("tiny").layers == (1, 3, 5)
+    assert tapped(encoder("patch16-small")) == (3, 7, 11)
+    assert tapped(encoder("tiny")) == (1, 3, 5)
     cnn = model("cnn")
     assert [t.shape[-1] for t in cnn.taps(torch.rand(1, 3, 64, 64))] == [8, 4, 2]
 
@@ -134,8 +153,7 @@ def test_taps_are_the_last_block_of_each_third_and_the_last_stages_of_a_cnn():
 def test_an_encoder_of_one_block_repeats_it():
     single = encoder("tiny")
     single.dense_layers = (5,)
-    torch.manual_seed(0)
-    built = SegmentationModel(single, 2, PAPER).eval()
+    built = Whole(single, 2, PAPER).eval()
     assert built(torch.rand(1, 3, 64, 64)).shape == (1, 2, 64, 64)
 
 
@@ -238,7 +256,7 @@ def test_a_step_moves_what_is_trained_and_only_batch_statistics_elsewhere(recipe
     assert moved == {"prior", "fusion", "hybrid", "decoder"}
     frozen = [n for n, p in built.named_parameters() if p.grad is None]
     outside = {name.partition(".")[0] for name in frozen}
-    assert outside == ({"encoder", "prior", "fusion"} if recipe is PAPER else {"encoder"})
+    assert outside == ({"prior", "fusion"} if recipe is PAPER else set())
     for part in (built.prior, built.fusion):
         statistics = [n for n, _ in part.named_buffers() if not n.endswith("num_batches_tracked")]
         prefix = "prior." if part is built.prior else "fusion."
@@ -251,9 +269,10 @@ def test_a_step_moves_what_is_trained_and_only_batch_statistics_elsewhere(recipe
 def released(name: str, image_size: int = 64):
     timm_encoder = build(name, random_init=True).eval()
     torch.manual_seed(0)
-    built = SegmentationModel(timm_encoder, 2, RELEASED)
+    built = Whole(timm_encoder, 2, RELEASED)
     images = torch.rand(2, 3, image_size, image_size)
-    return built, images, timm_encoder.intermediates(images, built.layers)
+    with torch.no_grad():
+        return built, images, timm_encoder.intermediates(images, tapped(timm_encoder))
 
 
 @pytest.mark.parametrize(
@@ -276,13 +295,13 @@ def test_the_released_loop_leaves_dinov3_without_positions():
     rolled = patches.roll(1, dims=2).permute(0, 1, 2, 4, 3, 5).reshape(images.shape)
     assert torch.allclose(built.taps(rolled)[2], taps[2].roll(1, dims=2), atol=1e-4)
     assert not torch.allclose(
-        built.encoder.intermediates(rolled)[2], own[2].roll(1, dims=2), atol=1e-4
+        built.reading[0].intermediates(rolled)[2], own[2].roll(1, dims=2), atol=1e-4
     )
 
 
 def test_the_released_loop_leaves_clip_without_its_first_norm():
     built, images, own = released("vit_base_patch16_clip_224")
-    assert built.encoder.backbone.norm_pre is not None
+    assert built.reading[0].backbone.norm_pre is not None
     assert not torch.allclose(built.taps(images)[0], own[0], atol=1e-2)
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,28 @@ import torch
 from PIL import Image
 
 from omnibench.errors import IntegrityError, PluginError, SetupError, UsageError
+from omnibench.features.cache import FeatureStore
+from omnibench.features.frozen import FrozenFeatures, fingerprint
+from omnibench.features.rows import HeldRows
 from omnibench.forward import parameter_counts
 from omnibench.handle import EncoderHandle, WeightsChoice
 from omnibench.interfaces import DatasetSpec, EncoderSpec, RunContext, Task
 from omnibench.recipe import as_document, override
 from omnibench.seeding import seed_initialisation
 from omnibench_plugins.encoders.timm_encoder import build
-from omnibench_plugins.tasks.frozen import fingerprint
 from omnibench_plugins.tasks.seg.evaluate import evaluate, pixel_counts
 from omnibench_plugins.tasks.seg.inputs import FrozenInputs
 from omnibench_plugins.tasks.seg.layers import resize
 from omnibench_plugins.tasks.seg.losses import dice_loss, pixel_loss
 from omnibench_plugins.tasks.seg.losses import nearest as nearest_masks
-from omnibench_plugins.tasks.seg.model import SegmentationModel
+from omnibench_plugins.tasks.seg.model import SegmentationModel, Source
 from omnibench_plugins.tasks.seg.recipe import FAIR, PAPER, QUICK, RECIPES, SegRecipe
 from omnibench_plugins.tasks.seg.samples import read_data
 from omnibench_plugins.tasks.seg.sheet import nearest, verdicts
 from omnibench_plugins.tasks.seg.task import Segmentation
 
 TASK = Segmentation()
+SOURCE = Source(64, (64, 64, 64), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # as `test_vit`
 TINY = dataclasses.replace(PAPER, image_size=64, epochs=2, batch_size=4, lr=1e-3)
 
 
@@ -98,7 +100,8 @@ def handle(name: str = "test_vit", change: Any = None) -> EncoderHandle:
         return change(made) if change else made
 
     card = EncoderSpec(name="tiny", build=make, embed_dim=64, patch_size=16, depth=6)
-    return EncoderHandle(card=card, weights=WeightsChoice(kind="random"), label="tiny")
+    weights = WeightsChoice(kind="random", sha256="12" * 32)
+    return EncoderHandle(card=card, weights=weights, label="tiny")
 
 
 def outcome(dataset: Any, recipe: SegRecipe = TINY, seed: int = 0, encoder: Any = None) -> Any:
@@ -153,8 +156,9 @@ def test_the_gallery_is_what_was_counted(trained):
 
 
 def test_costs_and_course_are_told(trained):
-    model = SegmentationModel(build("test_vit", random_init=True), 2, TINY)
-    assert (trained.params_total, trained.params_trainable) == parameter_counts(model)
+    encoder, modules = build("test_vit", random_init=True), SegmentationModel(SOURCE, 2, TINY)
+    totals = parameter_counts(encoder).total + parameter_counts(modules).total
+    assert trained.params_total == totals
     assert trained.params_trainable == 14_268_554
     assert trained.flops_per_image > 2 * 384 * 384 * 8 * 8
     assert trained.images_per_second > 0
@@ -195,22 +199,23 @@ def test_the_same_seed_gives_the_same_counts_and_another_does_not(trained):
     assert not np.array_equal(trained.predictions[key], other.predictions[key])
 
 
-def test_counts_do_not_depend_on_what_is_kept(trained, monkeypatch):
-    # nothing is kept: every chunk is computed again in every epoch
-    monkeypatch.setattr(
-        "omnibench_plugins.tasks.seg.run.FrozenInputs", partial(FrozenInputs, keep_bytes=0)
-    )
-    again = outcome(blobs())
+@pytest.mark.parametrize("kept", ["computed anew", "on disk, cold", "on disk, warm"])
+def test_counts_do_not_depend_on_what_is_kept(trained, monkeypatch, tmp_path, kept):
+    encoder = handle()
+    if kept == "computed anew":
+        monkeypatch.setattr(FrozenFeatures, "hold_bytes", 0)
+    else:
+        encoder.store = FeatureStore(tmp_path, 10**9)
+    if kept == "on disk, warm":
+        outcome(blobs(), encoder=encoder)
+        encoder = handle(change=lambda made: pytest.fail("a warm store builds no encoder"))
+        encoder.store = FeatureStore(tmp_path, 10**9)
+    again = outcome(blobs(), encoder=encoder)
     for name, array in trained.predictions.items():
         assert np.array_equal(array, again.predictions[name]), name
-
-
-def test_only_what_fits_is_kept():
-    data = read_data(blobs(), TINY, RunContext(seed=0).progress)
-    model = SegmentationModel(build("test_vit", random_init=True), 2, TINY).eval()
-    one = 3 * 64 * 4 * 4 * 4  # taps of an image: three of 64 channels, 4x4, float32
-    for budget, kept in ((12 * one, {"train", "val"}), (12 * one - 1, {"train"}), (one, set())):
-        assert set(FrozenInputs(model, data, RunContext(seed=0), budget).kept) == kept
+    assert again.details == trained.details
+    assert again.params_total == trained.params_total
+    assert again.flops_per_image == trained.flops_per_image
 
 
 def test_mixed_precision_reaches_training_and_evaluation(trained):
@@ -275,9 +280,7 @@ def test_seeds_decide_the_random_prior_that_stays():
     stored = []
     for seed in (0, 0, 1):
         seed_initialisation(seed)
-        model = SegmentationModel(build("test_vit", random_init=True), 2, TINY)
-        stored.append(fingerprint(model.prior))
-    # the encoder's own draws come first here, and are the same each time
+        stored.append(fingerprint(SegmentationModel(SOURCE, 2, TINY).prior))
     assert stored[0] == stored[1] != stored[2]
 
 
@@ -312,11 +315,14 @@ def test_logits_are_interpolated_and_ties_go_to_the_lowest_class():
             maps[:, 2, :, 32:] = 1.0
             return maps
 
+        def encoding_seconds(self, split: str) -> float:
+            return 0.0
+
     dataset = blobs(3, native=128)
     samples = read_data(dataset, TINY, RunContext(seed=0).progress).splits["test"]
-    found = evaluate(Fixed(), "test", samples, RunContext(seed=0))
-    assert np.unique(found.maps).tolist() == [0, 2]
-    assert (found.maps[:, :, 31] == 0).all() and (found.maps[:, :, 32] == 2).all()
+    found = evaluate(Fixed(), "test", samples, RunContext(seed=0), np.array([1, 4]))
+    assert found.shown.shape == (2, 64, 64) and np.unique(found.shown).tolist() == [0, 2]
+    assert (found.shown[:, :, 31] == 0).all() and (found.shown[:, :, 32] == 2).all()
     # class 2 wins wherever its interpolated logit is above 0: from the second half of pixel 31 on
     predicted = found.native_counts[:, 2, 0] + found.native_counts[:, 2, 1]
     assert (predicted == 128 * 65).all()
@@ -352,9 +358,10 @@ def test_per_split_labels_shift_classes_and_fixed_ones_do_not():
     silent = RunContext(seed=0).progress
     dataset = relabelled(blobs(3), "test", 1, 0)  # the test split lacks class 1
     fixed = read_data(dataset, TINY, silent)
-    assert fixed.splits["test"].masks.unique().tolist() == [0, 2]
+    every = torch.arange(7)
+    assert fixed.splits["test"].masks[every].unique().tolist() == [0, 2]
     shifted = read_data(dataset, dataclasses.replace(TINY, label_map="per_split"), silent)
-    assert shifted.splits["test"].masks.unique().tolist() == [0, 1]
+    assert shifted.splits["test"].masks[every].unique().tolist() == [0, 1]
     assert shifted.splits["test"].native_mask(0).unique().tolist() == [0, 1]
     assert shifted.values == {"train": [0, 1, 2], "val": [0, 1, 2], "test": [0, 2]}
     lacking = relabelled(blobs(3), "train", 1, 0)
@@ -419,8 +426,9 @@ def test_masks_are_resized_by_the_middle_of_each_cell():
 def test_the_loss_may_be_taken_where_the_decoder_ends():
     recipe = dataclasses.replace(TINY, loss_resolution="eighth", image_size=80)
     data = read_data(blobs(3), recipe, RunContext(seed=0).progress)
-    built = SegmentationModel(build("test_vit", random_init=True), 3, recipe).eval()
-    inputs = FrozenInputs(built, data, RunContext(seed=0))
+    built = SegmentationModel(SOURCE, 3, recipe).eval()
+    taps = HeldRows({name: torch.rand(8, 64, 5, 5) for name in "012"}, seconds=0.0)
+    inputs = FrozenInputs(built, data, {"train": taps}, RunContext(seed=0))
     index = torch.tensor([3, 1])
     with torch.no_grad():
         coarse, full = inputs.training_logits(index), inputs.logits("train", index)

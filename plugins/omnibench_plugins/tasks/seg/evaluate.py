@@ -25,7 +25,7 @@ class Evaluation(NamedTuple):
 
     counts: Ints  # int64 [N, C, 4] on the model's grid
     native_counts: Ints  # int64 [N, C, 4] on each mask's own grid
-    maps: Ints  # predicted classes, uint8 [N, S, S]
+    shown: Ints  # predicted classes of the samples asked for, uint8 [n, S, S]
     images_per_second: float  # encoder included, counting excluded
 
 
@@ -44,14 +44,24 @@ def grid_counts(inputs: Inputs, name: str, samples: Samples, context: RunContext
     return np.concatenate([chunk.counts for chunk in _predicted(inputs, name, samples, context)])
 
 
-def evaluate(inputs: Inputs, name: str, samples: Samples, context: RunContext) -> Evaluation:
-    """Predict a split and count on both grids (mixed precision as in training)."""
+def evaluate(
+    inputs: Inputs, name: str, samples: Samples, context: RunContext, shown: Ints
+) -> Evaluation:
+    """Predict a split and count on both grids (mixed precision as in training).
+
+    Args:
+        inputs: Ways to the logits.
+        name: Of the split.
+        samples: The split.
+        context: Device, precision, progress.
+        shown: Ascending positions of samples whose predicted maps are kept.
+    """
     context.progress.start(f"predicting {name} images", len(samples))
     counts, native, maps = [], [], []
-    seconds = 0.0
+    seconds = inputs.encoding_seconds(name)
     for chunk in _predicted(inputs, name, samples, context):
         counts.append(chunk.counts)
-        maps.append(chunk.maps)
+        maps.append(chunk.maps[np.isin(chunk.rows, shown)])
         seconds += chunk.seconds
         for sample, logits in zip(chunk.rows.tolist(), chunk.logits, strict=True):
             native.append(_native_counts(logits, samples.native_mask(sample)))
@@ -59,12 +69,12 @@ def evaluate(inputs: Inputs, name: str, samples: Samples, context: RunContext) -
     return Evaluation(
         counts=np.concatenate(counts),
         native_counts=np.stack(native),
-        maps=np.concatenate(maps),
+        shown=np.concatenate(maps),
         images_per_second=len(samples) / seconds,
     )
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _predicted(
     inputs: Inputs, name: str, samples: Samples, context: RunContext
 ) -> Iterator[_Chunk]:
@@ -73,8 +83,8 @@ def _predicted(
         start = time.perf_counter()
         with autocast(context):
             logits = inputs.logits(name, filled)[: len(part)]
-        predicted = logits.argmax(dim=1)
-        maps = predicted.to(torch.uint8).cpu().numpy()  # waits for the device
+        predicted = top_class(logits)
+        maps = predicted.cpu().numpy()  # waits for the device
         seconds = time.perf_counter() - start
         masks = samples.masks[part].to(logits.device)
         counts = pixel_counts(predicted, masks, logits.shape[1])
@@ -84,9 +94,23 @@ def _predicted(
 def _native_counts(logits: Tensor, mask: Tensor) -> Ints:
     """Return int64 [C, 4] of logits [C, S, S], resized to a mask [H, W]."""
     resized = resize(logits[None].float(), mask.shape)
-    counts = pixel_counts(resized.argmax(dim=1), mask[None].to(logits.device), len(logits))
+    counts = pixel_counts(top_class(resized), mask[None].to(logits.device), len(logits))
     one: Ints = counts[0]
     return one
+
+
+def top_class(logits: Tensor) -> Tensor:
+    """Return the class of the largest logit, the first of equals: uint8 [B, H, W].
+
+    A maximum that runs over the classes [B, C, H, W] reads memory in order, which `argmax` over
+    the second dimension does not.
+    """
+    best, found = logits[:, 0], torch.zeros_like(logits[:, 0], dtype=torch.uint8)
+    for number in range(1, logits.shape[1]):
+        better = logits[:, number] > best
+        found.masked_fill_(better, number)
+        best = torch.maximum(best, logits[:, number])
+    return found
 
 
 def pixel_counts(predicted: Tensor, reference: Tensor, classes: int) -> Ints:
@@ -95,9 +119,16 @@ def pixel_counts(predicted: Tensor, reference: Tensor, classes: int) -> Ints:
     Args:
         predicted: Class indices [B, H, W].
         reference: Class indices [B, H, W] of any integer type.
-        classes: Number of classes C; reference values beyond it are an error.
+        classes: Number of classes C.
+
+    Raises:
+        ValueError: If the reference holds another class.
     """
-    pairs = reference.flatten(1).long() * classes + predicted.flatten(1)
+    if int(reference.max()) >= classes:
+        raise ValueError(f"the reference holds class {int(reference.max())} of {classes}")
+    # One byte a pixel as long as every pair of classes has a number below 256.
+    kind = torch.uint8 if classes <= 16 else torch.int64
+    pairs = reference.flatten(1).to(kind) * classes + predicted.flatten(1).to(kind)
     table = torch.stack([p.bincount(minlength=classes**2) for p in pairs])
     confusion = table.reshape(-1, classes, classes)  # [B, reference, predicted]
     tp = confusion.diagonal(dim1=1, dim2=2)

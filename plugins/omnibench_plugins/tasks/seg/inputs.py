@@ -1,20 +1,17 @@
-"""From sample indices to logits, computing frozen maps once where memory allows."""
+"""From sample indices to logits."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
-from omnibench.forward import CHUNK, chunks
-from omnibench.interfaces import SPLITS, RunContext
+from omnibench.features.rows import Rows
+from omnibench.interfaces import RunContext
 from omnibench.loading import as_images
-from omnibench.training import autocast
 from omnibench_plugins.tasks.seg.model import SegmentationModel, WholeNetwork
 from omnibench_plugins.tasks.seg.samples import Data
-
-KEEP_BYTES = 4 * 2**30  # of maps kept in memory, training images first
 
 
 class Inputs(Protocol):
@@ -25,6 +22,9 @@ class Inputs(Protocol):
 
     def training_logits(self, index: Tensor) -> Tensor:
         """Return logits [b, C, h, w] of training samples, on the grid of the loss."""
+
+    def encoding_seconds(self, split: str) -> float:
+        """Return the seconds that predicting a split took before: encoding its images."""
 
 
 class WholeInputs:
@@ -43,33 +43,25 @@ class WholeInputs:
         """Return logits [b, C, S, S]."""
         return self.logits("train", index)
 
+    def encoding_seconds(self, split: str) -> float:
+        """Return 0: images are seen when they are predicted."""
+        return 0.0
+
 
 class FrozenInputs:
-    """Inputs of modules on a frozen encoder, which sees each image once where that fits.
+    """Inputs of modules on the maps of a frozen encoder.
 
     Args:
         model: On the context's device.
         data: All splits.
-        context: Device, precision, progress.
-        keep_bytes: How much memory may hold the maps of training and validation images; those
-            of a split that does not fit are computed again each time.
+        taps: The encoder's maps of every split.
+        context: Device.
     """
 
     def __init__(
-        self,
-        model: SegmentationModel,
-        data: Data,
-        context: RunContext,
-        keep_bytes: int = KEEP_BYTES,
+        self, model: SegmentationModel, data: Data, taps: Mapping[str, Rows], context: RunContext
     ) -> None:
-        self.model, self.data, self.context = model, data, context
-        self.kept: dict[str, list[Tensor]] = {}
-        for split in SPLITS[:-1]:  # test images are seen once anyway
-            first = self._taps(split, torch.arange(min(CHUNK, len(data.splits[split]))))
-            needed = len(data.splits[split]) * sum(tap[0].nbytes for tap in first)
-            if needed <= keep_bytes:
-                keep_bytes -= needed
-                self.kept[split] = self._all_taps(split, first)
+        self.model, self.data, self.taps, self.device = model, data, taps, context.device
 
     def logits(self, split: str, index: Tensor) -> Tensor:
         """Return logits [b, C, S, S]."""
@@ -80,32 +72,12 @@ class FrozenInputs:
         """Return logits [b, C, h, w]."""
         return self.model.loss_logits(*self._read("train", index))
 
+    def encoding_seconds(self, split: str) -> float:
+        """Return what computing the kept maps of a split took."""
+        return self.taps[split].seconds
+
     def _read(self, split: str, index: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return images [b, 3, S, S] and their taps, on the device of the run."""
-        images = as_images(self.data.splits[split].images[index], self.context.device)
-        if split in self.kept:
-            return images, [tap[index].to(self.context.device) for tap in self.kept[split]]
-        return images, self._taps(split, index)
-
-    def _all_taps(self, split: str, first: list[Tensor]) -> list[Tensor]:
-        """Return the taps of a whole split, in main memory, given those of the first chunk."""
-        count = len(self.data.splits[split])
-        kept = [torch.empty((count, *tap.shape[1:]), dtype=tap.dtype) for tap in first]
-        self.context.progress.start(f"encoding {split} images", count)
-        for start in range(0, count, CHUNK):
-            index = torch.arange(start, min(start + CHUNK, count))
-            taps = first if start == 0 else self._taps(split, index)
-            for place, tap in zip(kept, taps, strict=True):
-                place[index] = tap.cpu()
-            self.context.progress.advance(len(index))
-        return kept
-
-    @torch.no_grad()
-    def _taps(self, split: str, index: Tensor) -> list[Tensor]:
-        """Compute the taps of the given samples, chunk by chunk."""
-        found = []
-        for part, filled in chunks(index):
-            images = as_images(self.data.splits[split].images[filled], self.context.device)
-            with autocast(self.context):
-                found.append([tap[: len(part)] for tap in self.model.taps(images)])
-        return [torch.cat(parts) for parts in zip(*found, strict=True)]
+        images = as_images(self.data.splits[split].images[index], self.device)
+        taps = self.taps[split].read(index).values()
+        return images, [tap.to(self.device, non_blocking=True) for tap in taps]

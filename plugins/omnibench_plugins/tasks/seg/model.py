@@ -1,67 +1,72 @@
-"""The whole: a frozen encoder, spatial prior, fusion, hybrid encoder and decoder."""
+"""What is trained on a frozen encoder: spatial prior, fusion, hybrid encoder and decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from omnibench.encoder import Encoder
 from omnibench_plugins.tasks.seg.decoder import Decoder
 from omnibench_plugins.tasks.seg.fusion import Fusion
 from omnibench_plugins.tasks.seg.hybrid import BASE, SMALL, HybridEncoder
 from omnibench_plugins.tasks.seg.layers import resize
 from omnibench_plugins.tasks.seg.prior import SpatialPrior
 from omnibench_plugins.tasks.seg.recipe import SegRecipe
-from omnibench_plugins.tasks.seg.released import released_taps
 
 SCALES = 3
 Item = TypeVar("Item")
 
 
+class Source(NamedTuple):
+    """What the modules must know of the encoder whose maps they get."""
+
+    embed_dim: int
+    channels: tuple[int, ...]  # of its taps, earliest block first
+    mean: tuple[float, ...]  # of its normalisation, RGB in [0, 1]
+    std: tuple[float, ...]
+
+
 class SegmentationModel(nn.Module):
-    """OmniRad's dense adapter (Sec. 3.3) on a frozen encoder of any width.
+    """OmniRad's dense adapter (Sec. 3.3) on the maps of a frozen encoder of any width.
 
     Encoders narrower than 768 get the small modules (D = 384), others the base ones (D = 768).
+    The encoder itself is no part of it: its maps may have been computed long ago.
 
     Args:
-        encoder: Configured; frozen here.
+        source: The encoder's sizes and normalisation.
         classes: Number of classes C.
-        recipe: Extractor, feed-forward width, and what is trained.
+        recipe: Feed-forward width, and what is trained.
     """
 
-    def __init__(self, encoder: Encoder, classes: int, recipe: SegRecipe) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, source: Source, classes: int, recipe: SegRecipe) -> None:
         super().__init__()
-        self.encoder = encoder.freeze()
-        self.extractor = recipe.extractor
         self.loss_resolution = recipe.loss_resolution
-        self.layers = tapped(encoder)
-        width = SMALL if encoder.embed_dim < BASE.dim else BASE
+        self.register_buffer("mean", torch.tensor(source.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(source.std).view(3, 1, 1), persistent=False)
+        width = SMALL if source.embed_dim < BASE.dim else BASE
         self.prior = SpatialPrior()
         self.hybrid = HybridEncoder(width, recipe.ffn_dim or 4 * width.dim)
         self.decoder = Decoder(width.dim, classes)
         # drawn last: encoders of different widths begin with the same modules above
-        self.fusion = Fusion(three([encoder.layer_channels[i] for i in self.layers]), width.dim)
+        self.fusion = Fusion(three(source.channels), width.dim)
         self.trains_fusion = recipe.train_prior_and_fusion
         for module in (self.prior, self.fusion):
             module.requires_grad_(self.trains_fusion)
 
-    def taps(self, images: Tensor) -> list[Tensor]:
-        """Return the encoder's maps of images [B, 3, S, S] in [0, 1], earliest block first."""
-        return read_taps(self.encoder, images, self.extractor)
-
-    def forward(self, images: Tensor, taps: Sequence[Tensor] | None = None) -> Tensor:
-        """Return logits [B, C, S, S] of images [B, 3, S, S] in [0, 1].
+    def forward(self, images: Tensor, taps: Sequence[Tensor]) -> Tensor:
+        """Return logits [B, C, S, S].
 
         Args:
-            images: Float RGB.
-            taps: What `taps` says about these images, where it is already known.
+            images: Float RGB [B, 3, S, S] in [0, 1].
+            taps: The encoder's maps of these images, earliest block first.
         """
-        maps = self.taps(images) if taps is None else taps
         # unstated; the paper's decoder ends at 1/8, the released code scores at full size
-        return resize(self.eighth(images, maps), images.shape[-2:])
+        return resize(self.eighth(images, taps), images.shape[-2:])
 
     def loss_logits(self, images: Tensor, taps: Sequence[Tensor]) -> Tensor:
         """Return logits [B, C, h, w] on the grid of the loss, S or S/8 a side."""
@@ -73,7 +78,7 @@ class SegmentationModel(nn.Module):
     def eighth(self, images: Tensor, taps: Sequence[Tensor]) -> Tensor:
         """Return logits [B, C, S/8, S/8], rounded up, as the decoder gives them."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_fusion):
-            fused = self.fusion(three(taps), self.prior(self.encoder.prepare(images)))
+            fused = self.fusion(three(taps), self.prior((images - self.mean) / self.std))
         logits: Tensor = self.decoder(self.hybrid(fused))
         return logits
 
@@ -96,25 +101,6 @@ class WholeNetwork(nn.Module):
         if logits.shape[1] > 1:
             return logits
         return torch.cat([torch.zeros_like(logits), logits], dim=1)
-
-
-def tapped(encoder: Encoder) -> tuple[int, ...]:
-    """Return the blocks that are read, earliest first."""
-    return encoder.dense_layers[-SCALES:]
-
-
-@torch.no_grad()
-def read_taps(
-    encoder: Encoder, images: Tensor, extractor: Literal["timm", "released"]
-) -> list[Tensor]:
-    """Return an encoder's maps of images [B, 3, S, S] in [0, 1], earliest block first.
-
-    Raises:
-        UsageError: If the size does not fit, or the extractor cannot read this encoder.
-    """
-    if extractor == "released":
-        return released_taps(encoder, images, tapped(encoder))
-    return encoder.intermediates(images, tapped(encoder))
 
 
 def three(items: Sequence[Item]) -> list[Item]:

@@ -1,4 +1,4 @@
-"""Splits in memory: images and masks on one grid, and how mask values become classes."""
+"""Splits on one grid: images and masks, and how mask values become classes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,37 @@ import torch
 from torch import Tensor
 
 from omnibench.errors import IntegrityError
+from omnibench.features.cache import FeatureStore
+from omnibench.features.images import Images, images_of, masks_of
+from omnibench.features.rows import Rows
+from omnibench.forward import CHUNK
 from omnibench.interfaces import SPLITS, Dataset, Progress, Split
-from omnibench.loading import resized_images, resized_masks
 from omnibench_plugins.tasks.seg.recipe import SegRecipe
 
 UNKNOWN = 255
 
 
 @dataclass(frozen=True)
+class Masks:
+    """Class indices of a split on a square grid, read like a tensor [N, S, S]."""
+
+    rows: Rows
+    lookup: np.ndarray[Any, Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """Return class indices, uint8 [b, S, S], of the samples at the given indices [b]."""
+        return torch.from_numpy(self.lookup[self.rows.read(index)["mask"].numpy()])
+
+
+@dataclass(frozen=True)
 class Samples:
     """One split on a square grid; masks of their native size are read when asked for."""
 
-    images: Tensor  # [N, C, S, S], uint8 or float in [0, 1], C = 1 where all are grey
-    masks: Tensor  # class indices, uint8 [N, S, S]
+    images: Images  # [N, C, S, S], uint8 or float in [0, 1], C = 1 where all are grey
+    masks: Masks
     split: Split
     lookup: np.ndarray[Any, Any]  # class index of a mask value, uint8 [256]
 
@@ -47,13 +65,23 @@ class Data:
         return len(self.values["train"])
 
 
-def read_data(dataset: Dataset, recipe: SegRecipe, progress: Progress) -> Data:
+def read_data(
+    dataset: Dataset, recipe: SegRecipe, progress: Progress, store: FeatureStore | None = None
+) -> Data:
     """Decode every split once and squash it to `recipe.image_size` pixels.
+
+    Args:
+        dataset: Source.
+        recipe: Size, and which mask values become which class.
+        progress: Told about each image.
+        store: Where decoded images and masks are kept; None keeps them in memory.
 
     Raises:
         IntegrityError: If a mask holds a value that is no class.
     """
-    values = {name: _class_values(dataset, name, recipe) for name in SPLITS}
+    size = recipe.image_size
+    rows = {name: masks_of(store, dataset, name, size, progress) for name in SPLITS}
+    values = {name: _class_values(dataset, name, rows[name], recipe) for name in SPLITS}
     if len(values["train"]) < 2:
         raise IntegrityError(
             f"the training masks of {dataset.name!r} hold one class only; nothing can be learnt"
@@ -64,14 +92,11 @@ def read_data(dataset: Dataset, recipe: SegRecipe, progress: Progress) -> Data:
             f"split {next(iter(surplus))!r} of {dataset.name!r} holds more classes than the "
             "training split; use --set label_map=fixed"
         )
-    size = recipe.image_size
     splits = {}
     for name in SPLITS:
-        split = dataset.split(name)
         lookup = class_lookup(values[name])
-        masks = torch.from_numpy(lookup[resized_masks(split, size).numpy()])
-        images = resized_images(split, size, antialias=False, progress=progress)
-        splits[name] = Samples(images, masks, split, lookup)
+        images = images_of(store, dataset, name, size, False, progress=progress)
+        splits[name] = Samples(images, Masks(rows[name], lookup), dataset.split(name), lookup)
     return Data(splits, values)
 
 
@@ -82,17 +107,18 @@ def class_lookup(values: list[int]) -> np.ndarray[Any, Any]:
     return lookup
 
 
-def _class_values(dataset: Dataset, name: str, recipe: SegRecipe) -> list[int]:
+def _class_values(dataset: Dataset, name: str, masks: Rows, recipe: SegRecipe) -> list[int]:
     """Return the mask values of a split in class order, after checking that they are classes."""
     classes = len(dataset.classes)
-    split = dataset.split(name)
     found: set[int] = set()
-    for index in range(len(split)):
-        here = np.unique(split.target(index)).tolist()
-        if here[-1] >= classes:
-            raise IntegrityError(
-                f"the mask of sample {split.ids[index]} in split {name!r} of {dataset.name!r} "
-                f"holds the value {here[-1]}, but {classes} classes are declared; check the file"
-            )
-        found.update(here)
+    for index in torch.split(torch.arange(len(masks)), CHUNK):
+        for sample, present in zip(index.tolist(), masks.read(index)["present"], strict=True):
+            here = present.nonzero().flatten().tolist()
+            if here[-1] >= classes:
+                raise IntegrityError(
+                    f"the mask of sample {dataset.split(name).ids[sample]} in split {name!r} of "
+                    f"{dataset.name!r} holds the value {here[-1]}, but {classes} classes are "
+                    "declared; check the file"
+                )
+            found.update(here)
     return sorted(found) if recipe.label_map == "per_split" else list(range(classes))

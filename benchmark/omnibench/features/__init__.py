@@ -1,0 +1,1 @@
+"""Frozen outputs computed once: an encoder's features, decoded images, resized masks."""
