@@ -99,6 +99,17 @@ def test_seeds_of_different_code_are_flagged():
     assert any("MIXED CODE" in note for note in summarise(runs, [], "f1_macro").notes)
 
 
+def test_a_metric_made_with_different_files_is_said():
+    metric = {"value": 0.5, "unit": "fraction", "higher_is_better": True}
+    runs = [
+        (record(seed, metrics={"meteor": metric | {"resource": name}, "bleu": metric}), name)
+        for seed, name in enumerate(("WordNet 3.0", "WordNet 3.1"))
+    ]
+    told = [note for note in summarise(runs, [], "bleu").notes if "MIXED RESOURCES" in note]
+    assert told == ["MIXED RESOURCES: meteor was computed with different files"]
+    assert not any("MIXED" in note for note in summarise(runs[:1], [], "bleu").notes)
+
+
 def test_what_a_task_flags_is_shown_once():
     flagged = {"flags": ["CONSTANT: x"]}
     runs = [(record(0, details=flagged), "a"), (record(1, details=flagged), "b")]
