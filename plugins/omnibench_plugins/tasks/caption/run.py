@@ -14,6 +14,7 @@ from omnibench.encoder import Encoder
 from omnibench.forward import parameter_counts
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import Dataset, Outcome, RunContext
+from omnibench.metrics import wordnet
 from omnibench.metrics.captioning import facts as metric_facts
 from omnibench.metrics.concepts import concept_arrays
 from omnibench.seeding import seed_initialisation
@@ -55,9 +56,11 @@ def run(
     Raises:
         IntegrityError: If captions are missing, or files of the language model are damaged.
         PluginError: If an encoder changes although it is frozen.
+        SetupError: If `OMNIBENCH_WORDNET` names a folder without WordNet's files.
     """
     encoder = handle.build(normalization=recipe.normalization, pool=recipe.pool).freeze()
     # What cannot work is refused before data are read.
+    wordnet.found()  # METEOR's synonyms; raises where a wrong folder is named
     visual_tokens(encoder, torch.zeros(1, 3, recipe.image_size, recipe.image_size), "patches")
     asset = context.assets.get("language_model")
     if asset is not None:
@@ -65,8 +68,8 @@ def run(
     texts = read_texts(dataset)
     with unchanged(encoder, handle.card.name):
         trained = train(encoder, texts, recipe, context, order=dataset.name)
-        for number, decoding in enumerate(recipe.searches):
-            yield _outcome(trained, texts, recipe, context, decoding, headline=number == 0)
+    for number, decoding in enumerate(recipe.searches):
+        yield _outcome(trained, texts, recipe, context, decoding, headline=number == 0)
 
 
 def train(

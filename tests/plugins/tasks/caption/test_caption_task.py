@@ -263,6 +263,14 @@ def test_references_are_cut_or_whole_as_the_recipe_says(vit_handle, fields, bart
     assert short and long.startswith(short) and len(short) < len(long)
 
 
+def test_mixed_precision_trains_and_writes(vit_handle, fields, bart_context):
+    context = dataclasses.replace(bart_context, precision="bf16")
+    [mixed, _] = outcomes(vit_handle(), fields(), TINY, context)
+    [full, _] = outcomes(vit_handle(), fields(), TINY, bart_context)
+    close, exact = mixed.details["train_losses"], full.details["train_losses"]
+    assert close != exact and np.allclose(close, exact, rtol=0.05)
+
+
 def test_scratch_is_said_in_the_record_and_under_tables(vit_handle, fields):
     recipe = dataclasses.replace(
         TINY, language_model="scratch", epochs=1, warmup_steps=100, decodings=("beam1-8",)
