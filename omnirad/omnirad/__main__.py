@@ -27,8 +27,6 @@ def main() -> None:
     """Run the command line."""
     try:
         cli(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
     except click.ClickException as problem:
         problem.show()
         sys.exit(problem.exit_code)

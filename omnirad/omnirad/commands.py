@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Command(click.Command):
             if (ctx.find_root().obj or {}).get("traceback"):
                 raise
             click.echo(f"error: {console.plain(error)}", err=True)
-            ctx.exit(error.exit_code)
+            raise SystemExit(error.exit_code) from error
 
 
 @click.command(
@@ -85,6 +86,11 @@ def pretrain(
 
     recipe = override(presets.preset(preset, size), settings)
     job = Job(recipe=recipe, data=data, stop=steps, **options)
+    if plan:
+        from omnirad.plan import plan as planned
+
+        click.echo(planned(job, world_size=int(os.environ.get("WORLD_SIZE", "1"))))
+        return
     for notice in recipe.notices():
         logger.info("note: %s", notice)
     with console.progress() as progress:
