@@ -104,11 +104,9 @@ def read_table(root: Path, split: str) -> list[tuple[str, str]]:
                     f"{', '.join(header) or 'none'}; filename and label were expected"
                 )
             name, label = map(header.index, COLUMNS)
-            rows = [
-                (row[name].strip(), row[label].strip() if label < len(row) else "")
-                for row in reader
-                if len(row) > name
-            ]
+            # Cells that a short line lacks are empty, and refused as such by who reads them.
+            lines = (line + [""] * len(header) for line in reader if line)
+            rows = [(line[name].strip(), line[label].strip()) for line in lines]
     except OSError as error:
         raise SetupError(f"{path} cannot be read: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:
