@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,16 @@ from omnibench.loading import as_images
 
 # One size for every forward pass without gradients, so that no number depends on the batch size.
 CHUNK = 16
+
+
+class Images(Protocol):
+    """Images of a split, in memory or not; a tensor [N, C, S, S] is one."""
+
+    def __len__(self) -> int:
+        """Return the number of images N."""
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        """Return images [b, C, S, S], uint8 or float in [0, 1], at the given indices [b]."""
 
 
 class Counts(NamedTuple):
@@ -49,13 +59,13 @@ def autocast_to(precision: Precision, device: str) -> AbstractContextManager[obj
 
 @torch.no_grad()
 def in_chunks(
-    function: Callable[[Tensor], Tensor], images: Tensor, context: RunContext, label: str
+    function: Callable[[Tensor], Tensor], images: Images, context: RunContext, label: str
 ) -> tuple[Tensor, float]:
     """Apply a function to images, always in full precision and in chunks of one size.
 
     Args:
         function: Maps float RGB [B, 3, S, S] in [0, 1] to [B, D].
-        images: [N, C, S, S], uint8 or float in [0, 1].
+        images: [N, C, S, S], uint8 or float in [0, 1]; a tensor, or read from disk.
         context: Device and progress.
         label: What the progress is called.
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from omnibench.encoder import Encoder
 from omnibench.errors import PluginError
-from omnibench.features.images import Images, images_of
+from omnibench.features.images import images_of
 from omnibench.features.keys import encoder_identity, image_identity
 from omnibench.features.readings import Reading
 from omnibench.features.rows import HOLD_BYTES, Layout, Rows, Tensors, computed_once
-from omnibench.forward import autocast_to, chunks, flops_per_image, parameter_counts
+from omnibench.forward import Images, autocast_to, chunks, flops_per_image, parameter_counts
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import Dataset, Normalization, Precision, Progress
 from omnibench.loading import as_images

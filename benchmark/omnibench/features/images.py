@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
@@ -19,6 +17,7 @@ from omnibench.features.rows import (
     computed_once,
     producer,
 )
+from omnibench.forward import Images
 from omnibench.interfaces import Dataset, Progress, Split
 from omnibench.loading import (
     as_float,
@@ -27,16 +26,6 @@ from omnibench.loading import (
     resized_images,
     resized_mask,
 )
-
-
-class Images(Protocol):
-    """Images of a split, in memory or not."""
-
-    def __len__(self) -> int:
-        """Number of images N."""
-
-    def __getitem__(self, index: Tensor) -> Tensor:
-        """Return images [b, C, S, S], uint8 or float in [0, 1], at the given indices [b]."""
 
 
 class _Wider(Exception):

@@ -56,6 +56,11 @@ class Layout(tuple[Column, ...]):
         return cls(Column(name, dtype, tuple(shape)) for name, dtype, shape in columns)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(column.name for column in self)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of one row."""
         return sum(column.nbytes for column in self)
@@ -87,6 +92,11 @@ class Rows(Protocol):
 
     def read(self, index: Tensor) -> dict[str, Tensor]:
         """Return tensors [b, ...] of the samples at the given indices [b]."""
+
+
+def images_per_second(rows: Rows) -> float | None:
+    """Return how fast rows were computed, or None where they are not kept."""
+    return len(rows) / rows.seconds if rows.seconds else None
 
 
 class StoredRows:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from omnibench.encoder import Encoder
 from omnibench.errors import PluginError, UsageError
 from omnibench.forward import parameter_counts
-from omnibench_plugins.tasks.cls.classifier import Head, build_classifier
+from omnibench_plugins.tasks.cls.classifier import Head, HeadOnly, build_classifier
 from omnibench_plugins.tasks.cls.lora import add_adapters, require_live_adapters
 from omnibench_plugins.tasks.cls.recipe import named_recipe
 from omnibench_plugins.tasks.cls.run import sqrt_inverse_frequency
@@ -34,6 +34,8 @@ def counts(size, recipe, tuning):
         encoder = Shell(
             vit, embed_dim=vit.num_features, patch_size=14, depth=12, mean=[0.5] * 3, std=[0.5] * 3
         )
+        if tuning == "head":
+            return 0, *parameter_counts(HeadOnly(Head(vit.num_features, 11, 0.4)))
         model = build_classifier(encoder, 11, named_recipe(recipe, tuning), BLOCK_LINEARS)
     return model.adapters, *parameter_counts(model)
 
@@ -54,7 +56,8 @@ def test_trained_parameters_are_those_of_the_paper(recipe, tuning, adapters, sma
     for size, expected in (("small", small), ("base", base)):
         found_adapters, total, trained = counts(size, recipe, tuning)
         assert (found_adapters, trained) == (adapters, expected)
-        assert total >= {"small": 21_633_035, "base": 85_733_387}[size]
+        whole = {"small": 21_633_035, "base": 85_733_387}[size]
+        assert total == trained if tuning == "head" else total >= whole
 
 
 def tiny(vit_handle, tuning="lora-r8", recipe="paper", **handle):
@@ -75,15 +78,18 @@ def test_the_head_begins_small_and_unbiased():
 
 
 def test_all_tunings_of_a_seed_begin_with_the_same_head_and_the_same_logits(vit_handle):
-    full, head, lora = (tiny(vit_handle, t).eval() for t in ("full", "head", "lora-r16"))
+    full, lora = (tiny(vit_handle, t).eval() for t in ("full", "lora-r16"))
+    torch.manual_seed(0)
+    head = HeadOnly(Head(32, 3, 0.4)).eval()
     for other in (head, lora):
         assert torch.equal(full.head.linear.weight, other.head.linear.weight)
-        assert torch.allclose(full(IMAGES), other(IMAGES), atol=1e-6)
+    expected = full(IMAGES)
+    assert torch.allclose(expected, lora(IMAGES), atol=1e-6)
+    assert torch.allclose(expected, head(full.encoder(IMAGES).pooled), atol=1e-6)
 
 
-def test_head_only_keeps_the_encoder_in_eval_mode(vit_handle):
-    model = tiny(vit_handle, "head").train()
-    assert model.head.training and not model.encoder.backbone.training
+def test_head_only_trains_the_head_alone():
+    model = HeadOnly(Head(32, 3, 0.4))
     assert {n for n, p in model.named_parameters() if p.requires_grad} == {
         "head.linear.weight",
         "head.linear.bias",

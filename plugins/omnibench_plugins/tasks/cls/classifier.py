@@ -1,4 +1,4 @@
-"""Encoder and head as one module, with the parameters that a tuning trains."""
+"""What a tuning trains: a head alone, or encoder and head as one module."""
 
 from __future__ import annotations
 
@@ -42,17 +42,37 @@ class Classifier(nn.Module):
         return logits
 
 
+class HeadOnly(nn.Module):
+    """A head on pooled features of an encoder that stays as it is."""
+
+    adapters = 0
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Map pooled features [B, Dp] to logits [B, C]."""
+        logits: Tensor = self.head(pooled)
+        return logits
+
+    @property
+    def flops_per_image(self) -> int:
+        """Operations of the linear layer, 2 per multiply-add."""
+        return 2 * self.head.linear.weight.numel()
+
+
 def build_classifier(
     encoder: Encoder, classes: int, recipe: ClsRecipe, lora_targets: str | None
 ) -> Classifier:
-    """Add a fresh head and decide what is trained.
+    """Add a fresh head and decide what is trained with it.
 
     The head is drawn before the adapters, so that all tunings of a seed begin with the same one.
 
     Args:
         encoder: A fresh copy, already configured; becomes part of the result.
         classes: Number of classes C.
-        recipe: Says the tuning.
+        recipe: Says the tuning: `full` or one of LoRA's.
         lora_targets: Layers that LoRA adapts, see `omnibench.encoder.Encoder`.
 
     Raises:
@@ -61,8 +81,6 @@ def build_classifier(
     model = Classifier(encoder, Head(encoder.pooled_dim, classes, recipe.head_dropout))
     if recipe.tuning == "full":
         encoder.requires_grad_(True)
-    elif recipe.tuning == "head":
-        encoder.freeze()
     else:
         if lora_targets is None:
             raise UsageError(no_lora("this encoder"))

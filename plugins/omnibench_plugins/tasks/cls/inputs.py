@@ -8,19 +8,20 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from omnibench.forward import in_chunks
-from omnibench.interfaces import RunContext
+from omnibench.features.frozen import FrozenFeatures
+from omnibench.features.rows import images_per_second
+from omnibench.forward import Images, in_chunks
+from omnibench.interfaces import SPLITS, Dataset, RunContext
 from omnibench.loading import as_images
 from omnibench_plugins.tasks.cls import augment
-from omnibench_plugins.tasks.cls.classifier import Classifier
+from omnibench_plugins.tasks.cls.classifier import Classifier, HeadOnly
 from omnibench_plugins.tasks.cls.recipe import ClsRecipe
-from omnibench_plugins.tasks.cls.samples import Samples
 
 
 class Inputs(Protocol):
     """Two ways to the same logits."""
 
-    images_per_second: float  # of the latest prediction, encoder included
+    images_per_second: float | None  # of the latest prediction, encoder included
 
     def training_logits(self, index: Tensor, draws: torch.Generator) -> Tensor:
         """Return logits [b, C] of the training samples `index` [b], in training mode."""
@@ -29,82 +30,76 @@ class Inputs(Protocol):
         """Return logits [N, C] of a whole split, on the CPU, in full precision."""
 
 
-def inputs_for(
-    model: Classifier, data: Mapping[str, Samples], recipe: ClsRecipe, context: RunContext
-) -> Inputs:
-    """Choose how the tuning reaches its logits."""
-    kind = FrozenEncoder if recipe.tuning == "head" else Images
-    return kind(model, data, recipe.augmentation, context)
-
-
-class Images:
+class TunedEncoder:
     """Encodes images anew in every epoch."""
 
     def __init__(
         self,
         model: Classifier,
-        data: Mapping[str, Samples],
+        images: Mapping[str, Images],
         augmentation: str,
         context: RunContext,
     ) -> None:
-        self.model = model
-        self.data = data
-        self.augmentation = augmentation
-        self.context = context
-        self.images_per_second = 0.0
+        self.model, self.images = model, images
+        self.augmentation, self.context = augmentation, context
+        self.images_per_second: float | None = None
 
     def training_logits(self, index: Tensor, draws: torch.Generator) -> Tensor:
-        """Return logits [b, C] of augmented training images."""
-        logits: Tensor = self.model(self._augmented(self.data["train"].images[index], draws))
+        """Return logits [b, C] of training images."""
+        batch = self.images["train"][index]
+        logits: Tensor = self.model(augmented(batch, self.augmentation, draws, self.context.device))
         return logits
 
     def logits(self, split: str) -> Tensor:
         """Return logits [N, C] of a split."""
         found, self.images_per_second = in_chunks(
-            self.model, self.data[split].images, self.context, f"predicting {split}"
+            self.model, self.images[split], self.context, f"predicting {split}"
         )
         return found
 
-    def _augmented(self, batch: Tensor, draws: torch.Generator) -> Tensor:
-        """Return float RGB [b, 3, S, S] on the device of the run."""
-        if self.augmentation == "none":
-            return as_images(batch, self.context.device)
-        drawn = augment.draw(len(batch), batch.shape[-1], draws)
-        if self.augmentation == "released":
-            return as_images(augment.released(batch, drawn), self.context.device)
-        # Resampled where the encoder computes, and before grey is expanded to three channels.
-        images = augment.affine(batch.to(self.context.device, non_blocking=True), drawn)
-        return images.expand(-1, 3, -1, -1)
 
-
-class FrozenEncoder(Images):
+class FrozenEncoder:
     """Encodes what is the same in every epoch once: all images but augmented ones.
 
-    Without augmentation an epoch costs one linear layer.
+    Without augmentation an epoch costs one linear layer, and the encoder is built only if its
+    features are not in the store.
+
+    Args:
+        model: The head, on the context's device.
+        features: Readings `POOLED` of the encoder.
+        dataset: Source.
+        recipe: Pooling and augmentation.
+        context: Device and progress.
     """
 
     def __init__(
         self,
-        model: Classifier,
-        data: Mapping[str, Samples],
-        augmentation: str,
+        model: HeadOnly,
+        features: FrozenFeatures,
+        dataset: Dataset,
+        recipe: ClsRecipe,
         context: RunContext,
     ) -> None:
-        super().__init__(model, data, augmentation, context)
+        self.model, self.features, self.recipe, self.context = model, features, recipe, context
         self.pooled: dict[str, Tensor] = {}
-        for split in ("train", "val", "test") if augmentation == "none" else ("val", "test"):
-            self.pooled[split], self.images_per_second = in_chunks(
-                lambda images: model.encoder(images).pooled,
-                data[split].images,
-                context,
-                f"encoding {split}",
-            )
+        self.augmented = recipe.augmentation != "none"
+        for split in SPLITS[1:] if self.augmented else SPLITS:
+            rows = features.of(dataset, split, context.progress)
+            self.pooled[split] = rows.read(torch.arange(len(rows)))[recipe.pool]
+            self.images_per_second = images_per_second(rows)
+        if self.augmented:
+            self.images = features.images(dataset, "train", context.progress)
 
     def training_logits(self, index: Tensor, draws: torch.Generator) -> Tensor:
         """Return logits [b, C] of training features, or of augmented images."""
-        if "train" in self.pooled:
+        if not self.augmented:
             return self._head(self.pooled["train"][index])
-        return super().training_logits(index, draws)
+        batch, device = self.images[index], self.context.device
+        with torch.no_grad():
+            read = self.features.reading.read(
+                self.features.encoder, augmented(batch, self.recipe.augmentation, draws, device)
+            )
+        return self._head(read[self.recipe.pool])
 
     @torch.no_grad()
     def logits(self, split: str) -> Tensor:
@@ -112,5 +107,17 @@ class FrozenEncoder(Images):
         return self._head(self.pooled[split]).float().cpu()
 
     def _head(self, pooled: Tensor) -> Tensor:
-        logits: Tensor = self.model.head(pooled.to(self.context.device))
+        logits: Tensor = self.model(pooled.to(self.context.device))
         return logits
+
+
+def augmented(batch: Tensor, how: str, draws: torch.Generator, device: str) -> Tensor:
+    """Return float RGB [b, 3, S, S] on a device, of images [b, C, S, S] as they were decoded."""
+    if how == "none":
+        return as_images(batch, device)
+    drawn = augment.draw(len(batch), batch.shape[-1], draws)
+    if how == "released":
+        return as_images(augment.released(batch, drawn), device)
+    # Resampled where the encoder computes, and before grey is expanded to three channels.
+    images = augment.affine(batch.to(device, non_blocking=True), drawn)
+    return images.expand(-1, 3, -1, -1)

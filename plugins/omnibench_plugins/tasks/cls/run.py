@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from omnibench.features.images import images_of
+from omnibench.features.readings import POOLED, require_pool
 from omnibench.forward import flops_per_image, parameter_counts
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import SPLITS, Dataset, Outcome, RunContext
 from omnibench.metrics.classification import confusion_counts, f1_macro, flags_from_scores
 from omnibench.seeding import generator, seed_initialisation
 from omnibench.training import FitResult, Optimisation, fit
-from omnibench_plugins.tasks.cls.classifier import Classifier, build_classifier
-from omnibench_plugins.tasks.cls.inputs import Inputs, inputs_for
+from omnibench_plugins.tasks.cls.classifier import (
+    Classifier,
+    Head,
+    HeadOnly,
+    build_classifier,
+)
+from omnibench_plugins.tasks.cls.inputs import FrozenEncoder, Inputs, TunedEncoder
 from omnibench_plugins.tasks.cls.lora import require_live_adapters
 from omnibench_plugins.tasks.cls.recipe import ClsRecipe
-from omnibench_plugins.tasks.cls.samples import Samples, prediction_arrays, read_samples, softmax
+from omnibench_plugins.tasks.cls.samples import Labels, prediction_arrays, read_labels, softmax
+
+
+class _Setup(NamedTuple):
+    """A model as training begins, and the way to its logits."""
+
+    model: Classifier | HeadOnly
+    inputs: Inputs
+    frozen_params: int  # of an encoder that is no part of the model
+    flops_per_image: int
 
 
 def run(handle: EncoderHandle, dataset: Dataset, recipe: ClsRecipe, context: RunContext) -> Outcome:
     """Train a classifier on one seed and predict validation and test (OmniRad, Sec. 3.2)."""
-    model = _model(handle, len(dataset.classes), recipe, context)
-    flops = flops_per_image(model, recipe.image_size, context.device)
-    data = {
-        name: read_samples(dataset, name, recipe.image_size, context.progress) for name in SPLITS
-    }
-    inputs = inputs_for(model, data, recipe, context)
+    prepare = _head_only if recipe.tuning == "head" else _tuned
+    setup, data = prepare(handle, dataset, recipe, context)
+    model, inputs = setup.model, setup.inputs
     course = _train(model, inputs, data, recipe, context, order=dataset.name)
 
     val, test = softmax(inputs.logits("val")), softmax(inputs.logits("test"))
@@ -39,9 +52,9 @@ def run(handle: EncoderHandle, dataset: Dataset, recipe: ClsRecipe, context: Run
             **prediction_arrays("val", data["val"], val),
             **prediction_arrays("test", data["test"], test),
         },
-        params_total=total,
+        params_total=total + setup.frozen_params,
         params_trainable=trainable,
-        flops_per_image=flops,
+        flops_per_image=setup.flops_per_image,
         images_per_second=inputs.images_per_second,
         details={
             **_course(course),
@@ -52,10 +65,55 @@ def run(handle: EncoderHandle, dataset: Dataset, recipe: ClsRecipe, context: Run
     )
 
 
-def _model(
+def _tuned(
+    handle: EncoderHandle, dataset: Dataset, recipe: ClsRecipe, context: RunContext
+) -> tuple[_Setup, dict[str, Labels]]:
+    """Prepare to train an encoder, in full or by adapters, with its head."""
+    model = _classifier(handle, len(dataset.classes), recipe, context)
+    flops = flops_per_image(model, recipe.image_size, context.device)
+    data = _labels(dataset)
+    images = {
+        name: images_of(
+            handle.store, dataset, name, recipe.image_size, True, progress=context.progress
+        )
+        for name in SPLITS
+    }
+    inputs = TunedEncoder(model, images, recipe.augmentation, context)
+    return _Setup(model, inputs, 0, flops), data
+
+
+def _head_only(
+    handle: EncoderHandle, dataset: Dataset, recipe: ClsRecipe, context: RunContext
+) -> tuple[_Setup, dict[str, Labels]]:
+    """Prepare to train a head on an encoder that stays as it is."""
+    features = handle.features(
+        POOLED,
+        normalization=recipe.normalization,
+        size=recipe.image_size,
+        antialias=True,
+        device=context.device,
+        precision=context.precision,
+    )
+    facts = features.facts
+    require_pool(facts.layout.names, recipe.pool)
+    data = _labels(dataset)
+    seed_initialisation(context.seed)
+    (width,) = next(column.shape for column in facts.layout if column.name == recipe.pool)
+    head = Head(width, len(dataset.classes), recipe.head_dropout)
+    model = HeadOnly(head).to(context.device)
+    inputs = FrozenEncoder(model, features, dataset, recipe, context)
+    flops = facts.flops_per_image + model.flops_per_image
+    return _Setup(model, inputs, facts.params, flops), data
+
+
+def _labels(dataset: Dataset) -> dict[str, Labels]:
+    return {name: read_labels(dataset, name) for name in SPLITS}
+
+
+def _classifier(
     handle: EncoderHandle, classes: int, recipe: ClsRecipe, context: RunContext
 ) -> Classifier:
-    """Return the classifier as training begins, on the device of the run."""
+    """Return encoder and head as training begins, on the device of the run."""
     encoder = handle.build(normalization=recipe.normalization, pool=recipe.pool)
     targets = encoder.lora_targets or handle.card.lora_targets
     seed_initialisation(context.seed)
@@ -69,9 +127,9 @@ def _model(
 
 
 def _train(
-    model: Classifier,
+    model: Classifier | HeadOnly,
     inputs: Inputs,
-    data: dict[str, Samples],
+    data: dict[str, Labels],
     recipe: ClsRecipe,
     context: RunContext,
     *,
@@ -137,5 +195,5 @@ def _course(course: FitResult) -> dict[str, Any]:
     }
 
 
-def _trained(model: Classifier) -> dict[str, np.ndarray[Any, Any]]:
+def _trained(model: nn.Module) -> dict[str, np.ndarray[Any, Any]]:
     return {n: p.detach().cpu().numpy() for n, p in model.named_parameters() if p.requires_grad}

@@ -1,4 +1,4 @@
-"""A labelled split in memory, and what is stored of predictions on it."""
+"""The labels of a split, and what is stored of predictions on it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ import torch
 from torch import Tensor
 
 from omnibench.errors import IntegrityError, RunFailed
-from omnibench.interfaces import Dataset, Progress
-from omnibench.loading import labels, resized_images
+from omnibench.interfaces import Dataset
+from omnibench.loading import check_identity, labels
 
 
-class Samples(NamedTuple):
-    """Images and labels of one split."""
+class Labels(NamedTuple):
+    """What is known of one split without its images."""
 
-    images: Tensor  # [N, C, S, S], uint8 or float in [0, 1], C = 1 where all are grey
     labels: Tensor  # int64 [N]
     ids: np.ndarray[Any, Any]  # int64 [N]
     groups: np.ndarray[Any, Any] | None  # int64 [N]
 
 
-def read_samples(dataset: Dataset, split: str, size: int, progress: Progress) -> Samples:
-    """Decode a split, squashed to `size` pixels (bilinear, antialias).
+def read_labels(dataset: Dataset, split: str) -> Labels:
+    """Read labels, ids and groups of a split.
 
     Raises:
-        IntegrityError: If a label is outside the declared classes.
+        IntegrityError: If a label is outside the declared classes, or ids are not in order.
     """
     source = dataset.split(split)
     y = labels(source)
@@ -35,12 +34,12 @@ def read_samples(dataset: Dataset, split: str, size: int, progress: Progress) ->
             f"split {split!r} of {dataset.name!r} has labels from {int(y.min())} to "
             f"{int(y.max())}, but {len(dataset.classes)} classes are declared; check the file"
         )
-    images = resized_images(source, size, antialias=True, progress=progress)
-    return Samples(images, y, source.ids, source.groups)
+    check_identity(source)
+    return Labels(y, source.ids, source.groups)
 
 
 def prediction_arrays(
-    split: str, samples: Samples, scores: np.ndarray[Any, Any]
+    split: str, samples: Labels, scores: np.ndarray[Any, Any]
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Name what is stored of one split: ids, scores [N, C], labels and, where known, groups.
 

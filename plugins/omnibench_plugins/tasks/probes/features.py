@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from omnibench.encoder import Encoder
-from omnibench.forward import flops_per_image, in_chunks, parameter_counts
+from omnibench.features.readings import POOLED, require_pool
+from omnibench.features.rows import images_per_second
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import SPLITS, Dataset, RunContext
-from omnibench_plugins.tasks.cls.samples import Samples, read_samples
-from omnibench_plugins.tasks.probes.recipe import Chosen, ProbeRecipe
+from omnibench_plugins.tasks.cls.samples import Labels, read_labels
+from omnibench_plugins.tasks.probes.recipe import ProbeRecipe
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -21,38 +20,33 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 class Extracted(NamedTuple):
     """Features of all splits and what they cost."""
 
-    samples: dict[str, Samples]
+    samples: dict[str, Labels]
     features: dict[str, Floats]  # float64 [N, D] a split
     params: int
     flops_per_image: int
-    images_per_second: float
-
-
-class _Reader(nn.Module):
-    """An encoder that gives one vector an image."""
-
-    def __init__(self, encoder: Encoder, chosen: Chosen) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.chosen = chosen
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images [B, 3, S, S] in [0, 1] to features [B, D]."""
-        found = self.encoder(images)
-        parts = {"pooled": found.pooled, "mean": found.tokens.mean(dim=1)}
-        return torch.cat([parts[name] for name in self.chosen.split("+")], dim=1)
+    images_per_second: float | None
 
 
 def extract(
     handle: EncoderHandle, dataset: Dataset, recipe: ProbeRecipe, context: RunContext
 ) -> Extracted:
-    """Encode every image once, with the encoder frozen."""
-    encoder = handle.build(normalization=recipe.normalization, pool=recipe.pool).freeze()
-    reader = _Reader(encoder, recipe.features).to(context.device)
-    flops = flops_per_image(reader, recipe.image_size, context.device)
-    samples, features, speed = {}, {}, 0.0
+    """Encode every image once, with the encoder frozen, or read what was encoded before."""
+    source = handle.features(
+        POOLED,
+        normalization=recipe.normalization,
+        size=recipe.image_size,
+        antialias=True,
+        device=context.device,
+        precision=context.precision,
+    )
+    facts = source.facts
+    require_pool(facts.layout.names, recipe.pool)
+    columns = [{"pooled": recipe.pool, "mean": "avg"}[name] for name in recipe.features.split("+")]
+    samples, features, speed = {}, {}, None
     for split in SPLITS:
-        samples[split] = read_samples(dataset, split, recipe.image_size, context.progress)
-        found, speed = in_chunks(reader, samples[split].images, context, f"encoding {split}")
-        features[split] = found.double().numpy()
-    return Extracted(samples, features, parameter_counts(encoder).total, flops, speed)
+        samples[split] = read_labels(dataset, split)
+        rows = source.of(dataset, split, context.progress)
+        found = rows.read(torch.arange(len(rows)))
+        features[split] = torch.cat([found[name] for name in columns], dim=1).double().numpy()
+        speed = images_per_second(rows)
+    return Extracted(samples, features, facts.params, facts.flops_per_image, speed)
