@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from omnibench import console
+from omnibench.errors import UsageError
 
 if TYPE_CHECKING:
     from omnibench.registry import Registry
+    from omnibench_leaderboard.cache import Cache
+    from omnibench_leaderboard.runs import Collection
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-_results = click.argument(
-    "results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULTS…"
-)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables")
 _plugin = click.option(
     "--plugin",
@@ -27,6 +26,17 @@ _plugin = click.option(
     type=click.Path(path_type=Path),
     help="A Python file that is a plugin, without packaging; repeatable",
 )
+_metric = click.option(
+    "--metric", metavar="ID", help="Test this metric in place of the task's own headline"
+)
+_confirm = click.option(
+    "--confirm",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Results of the maintainers' own runs: what agrees with them has evidence level 2",
+)
+_DEFAULT = (Path("results"),)
+NOT_TESTABLE = 6  # exit code under --strict
 
 
 @click.group()
@@ -34,8 +44,140 @@ def leaderboard() -> None:
     """Tables, tests and rankings from records."""
 
 
+@leaderboard.command(epilog="Example: omnibench leaderboard show results --reference dinov2-small")
+@click.argument("results", nargs=-1, type=click.Path(path_type=Path), metavar="[RESULTS]…")
+@click.option("--reference", metavar="NAME", help="Encoder to compare with, named beforehand")
+@_metric
+@_confirm
+@_json
+@_plugin
+def show(
+    results: Sequence[Path],
+    reference: str | None,
+    metric: str | None,
+    confirm: Sequence[Path],
+    as_json: bool,
+    plugins: Sequence[Path],
+) -> None:
+    """Show tables of RESULTS (default: results) with intervals, ties and verdicts."""
+    from omnibench_leaderboard import board_json, terminal
+    from omnibench_leaderboard.build import build
+
+    registry, kept = _registry(plugins), _cache()
+    collection = _collected(results or _DEFAULT, registry, kept, confirm)
+    board = build(collection, registry, reference=reference, metric=metric, cache=kept)
+    if as_json:
+        click.echo(board_json.to_json(board), nl=False)
+    else:
+        terminal.print_board(board)
+
+
+@leaderboard.command(
+    epilog="Example: omnibench leaderboard compare omnirad-base dinov2-base --results results"
+)
+@click.argument("encoders", nargs=-1, required=True, metavar="A [B]…")
+@click.option("--reference", metavar="NAME", help="Compare with this encoder; default: the last")
+@click.option(
+    "--results",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    default=_DEFAULT,
+    help="Where records lie; repeatable",
+)
+@click.option(
+    "--stats",
+    type=click.Choice(["crossed", "paper"]),
+    default="crossed",
+    help="Seeds and cases, or the paper's t-tests over runs",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, min_open=True),
+    metavar="POINTS",
+    help="Largest difference that counts as none, in percent points (plain for scores)",
+)
+@_metric
+@click.option("--strict", is_flag=True, help="End with exit code 6 if anything is not testable")
+@_json
+@_plugin
+def compare(
+    encoders: Sequence[str],
+    reference: str | None,
+    results: Sequence[Path],
+    stats: str,
+    margin: float | None,
+    metric: str | None,
+    strict: bool,
+    as_json: bool,
+    plugins: Sequence[Path],
+) -> None:
+    """Compare encoder A with B (the last, or --reference) on every dataset that both have."""
+    from omnibench_leaderboard import terminal
+    from omnibench_leaderboard.compare import compare as report_on
+
+    if reference is None:
+        *encoders, reference = encoders
+    if not encoders:
+        raise UsageError("one encoder is no comparison; name two, or one and --reference NAME")
+    if stats == "paper" and margin is not None:
+        raise UsageError("the paper's tests know no margin; drop --margin or --stats paper")
+    registry = _registry(plugins)
+    collection = _collected(results, registry, _cache(), ())
+    report = report_on(
+        collection, registry, encoders, reference, stats=stats, margin=margin, metric=metric
+    )
+    if as_json:
+        left_out = [asdict(item) for item in collection.exclusions]
+        click.echo(json.dumps({**report.as_json(), "left_out": left_out}, allow_nan=False))
+    else:
+        terminal.print_report(report)
+        terminal.print_unfinished([f"{m.title}: {m.reason}" for m in collection.missing])
+        terminal.print_left_out("left out", collection.exclusions)
+    if strict and report.untestable:
+        raise SystemExit(NOT_TESTABLE)
+
+
+@leaderboard.command("audit-summary")
+@click.option("--mean", type=float, metavar="PERCENT", help="A printed accuracy")
+@click.option("--sd", type=float, metavar="POINTS", help="Its printed SD")
+@click.option("--cases", type=click.IntRange(1), metavar="N", help="Number of test cases")
+@_json
+@_plugin
+def audit_summary(
+    mean: float | None,
+    sd: float | None,
+    cases: int | None,
+    as_json: bool,
+    plugins: Sequence[Path],
+) -> None:
+    """Tell which run counts can have produced a printed accuracy, mean ± SD.
+
+    Without numbers, audits the published tables that plugins bring.
+    """
+    from omnibench_leaderboard import audit_published, terminal
+    from omnibench_leaderboard.audit import audit_accuracy
+
+    if mean is None and sd is None and cases is None:
+        rows = audit_published.audit(_registry(plugins))
+        if as_json:
+            click.echo(json.dumps([asdict(row) for row in rows]))
+        else:
+            terminal.print_audit(rows)
+        return
+    if mean is None or sd is None or cases is None:
+        raise UsageError("--mean, --sd and --cases go together; without any, tables are audited")
+    possible = audit_accuracy(mean, sd, cases).possible
+    if as_json:
+        told = {"mean": mean, "sd": sd, "cases": cases, "possible": possible}
+        click.echo(json.dumps(told))
+    else:
+        console.print_lines([audit_published.said(possible)])
+
+
 @click.command()
-@_results
+@click.argument(
+    "results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULTS…"
+)
 @click.option("--seal", is_flag=True, help="If nothing is wrong, write MANIFEST.json")
 @_json
 @_plugin
@@ -63,3 +205,19 @@ def _registry(plugins: Sequence[Path]) -> Registry:
     from omnibench.registry import Registry
 
     return Registry.discover(plugins)
+
+
+def _cache() -> Cache:
+    import platformdirs
+
+    from omnibench_leaderboard.cache import Cache
+
+    return Cache(Path(platformdirs.user_cache_dir("omnibench")) / "leaderboard")
+
+
+def _collected(
+    results: Sequence[Path], registry: Registry, cache: Cache, confirm: Sequence[Path]
+) -> Collection:
+    from omnibench_leaderboard.collect import collect
+
+    return collect(results, registry, cache=cache, confirm=confirm)

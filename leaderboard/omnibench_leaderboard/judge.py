@@ -128,7 +128,7 @@ def family_wise(rows: Sequence[tested.Comparison], alpha: float = ALPHA) -> list
     return out
 
 
-def told(row: tested.Comparison, method: str = CROSSED) -> Comparison:
+def told(row: tested.Comparison, method: str) -> Comparison:
     """Return a comparison in the board's terms."""
     flags = tuple(map(str, row.flags))
     return Comparison(

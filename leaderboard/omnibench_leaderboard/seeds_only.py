@@ -70,8 +70,11 @@ def compare(
     if len(seeds) < MIN_SEEDS or blocks(flags):
         return row
     test = paired(mine, theirs)
+    ahead = a if (test.estimate.value > 0) == higher_is_better else b
     return replace(
         row,
+        # A lead is not believed while runs of the leader failed: `judge` keeps such a verdict.
+        correction="withdrawn" if ahead.failed else "",
         estimate=test.estimate,
         p=test.p,
         effect=cohen_paired(gaps),
