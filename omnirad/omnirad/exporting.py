@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from omnirad.architectures import ARCHITECTURES, MEAN, STD
@@ -41,7 +42,7 @@ def export(
         The folder.
 
     Raises:
-        UsageError: If the encoder has none of the sizes, or the folder is in use.
+        UsageError: If it is no such encoder or has none of the sizes, or the folder is in use.
         SetupError: If it cannot be written.
     """
     target = Path(folder)
@@ -71,6 +72,10 @@ def config_of(encoder: nn.Module, *, tag: str, licence: str) -> dict[str, Any]:
 
     `model_args` is added where timm's architecture of that name has another geometry.
     """
+    if not isinstance(encoder, VisionTransformer):
+        raise UsageError(
+            f"{type(encoder).__name__} is no timm VisionTransformer; export a teacher's `encoder`"
+        )
     vit = cast(Any, encoder)
     heads = vit.blocks[0].attn.num_heads
     kind = next(

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 PUBLISHED = "Snarcy/OmniRad-{size}"  # config.json declares cc-by-nc-4.0
 DINOV2 = "timm/{name}.lvd142m"
+HUB_TIMEOUT = 10.0  # seconds
 SHIPPED = Path(__file__).parent / "weights"
 TENSORS, CONFIG = "model.safetensors", "config.json"
 WRAPPERS = ("state_dict", "model")
@@ -80,13 +81,10 @@ def require_config(path: Path, wanted: Architecture) -> None:
 
 
 def _from_hub(repo: str, wanted: Architecture) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     try:
-        config, tensors = (Path(hf_hub_download(repo, name)) for name in (CONFIG, TENSORS))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
+        config, tensors = (_hub_file(repo, name) for name in (CONFIG, TENSORS))
+    except Exception as error:  # which kinds the client raises differs from version to version
+        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise SetupError(
             f"the weights of {repo} are neither cached nor can they be fetched ({reason}): run "
             f"`hf download {repo}` where there is a network, or give weights=PATH"
@@ -98,6 +96,23 @@ def _from_hub(repo: str, wanted: Architecture) -> Path:
         *(repo, tensors.parent.name, cfg.get("license", "not declared")),
     )
     return tensors
+
+
+def _hub_file(repo: str, name: str) -> Path:
+    """Return a file of a repository, from the hub's cache or by download."""
+    from huggingface_hub import (
+        get_hf_file_metadata,
+        hf_hub_download,
+        hf_hub_url,
+        try_to_load_from_cache,
+    )
+
+    cached = try_to_load_from_cache(repo, name)
+    if isinstance(cached, str):
+        return Path(cached)
+    # Without a network this fails at once; the download would try for half a minute.
+    get_hf_file_metadata(hf_hub_url(repo, name), timeout=HUB_TIMEOUT)
+    return Path(hf_hub_download(repo, name))
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

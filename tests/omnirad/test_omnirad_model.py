@@ -140,6 +140,9 @@ def test_only_our_sizes_are_exported(tmp_path):
     stranger = timm.create_model("vit_small_patch14_dinov2", embed_dim=48, depth=2, num_heads=3)
     with pytest.raises(UsageError, match="width 48, depth 2 and 3 heads"):
         omnirad.export(stranger, tmp_path / "x")
+    with pytest.raises(UsageError, match="Linear is no timm VisionTransformer"):
+        omnirad.export(torch.nn.Linear(2, 2), tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_positions_are_resampled_as_timm_does_and_the_class_row_stays():
