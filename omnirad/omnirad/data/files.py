@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from omnirad.data import decoding
-from omnirad.data.sources import SPLITS, TRAIN, Array, Content, Sample
+from omnirad.data.sources import TRAIN, Array, Content, Sample
+from omnirad.data.specs import SPLITS
 from omnirad.errors import DataError, SetupError
 
 HIDDEN = (".", "__MACOSX")

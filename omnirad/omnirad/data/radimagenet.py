@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from omnirad.data.files import FileSource
-from omnirad.data.sources import SPLITS, TRAIN, Sample, listed
+from omnirad.data.sources import TRAIN, Sample, listed
+from omnirad.data.specs import SPLITS
 from omnirad.errors import DataError, SetupError
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-SPLITS = ("train", "val", "test")
 TRAIN = ("train",)
 SHOWN = 3  # names an error message lists
 
