@@ -33,8 +33,7 @@ def cards() -> list[DatasetSpec]:
             split_sizes=COUNTS,
             modality="several",
             collection=COLLECTION,
-            licence="CC BY or CC BY-NC by image (license_information.csv); the hub's copy as a "
-            "whole is CC BY-NC-SA 4.0",
+            licence="CC BY or CC BY-NC, image by image; hub: CC BY-NC-SA 4.0",
             commercial=False,
             source_url=PAPER,
             citation="10.1038/s41597-024-03496-6",

@@ -123,11 +123,14 @@ def test_everything_wrong_is_told_at_once_with_numbers_and_names(folder: Path) -
         assert expected in said
 
 
-def test_an_id_in_two_splits_is_named(folder: Path) -> None:
-    (folder / "test" / "train_1.png").write_bytes((folder / "train" / "train_1.png").read_bytes())
+def test_an_id_in_two_splits_is_named_with_one_image_or_two(folder: Path) -> None:
     with (folder / "test_captions.csv").open("a") as stream:
         stream.write("train_1,again\n")
-    assert "1 ids are in more than one split: train_1" in problems(folder)
+    said = problems(folder)
+    assert "1 ids are in more than one split: train_1" in said
+    assert "test_captions.csv names 1 of 4 images that are not in the folder: train_1" in said
+    (folder / "test" / "train_1.png").write_bytes((folder / "train" / "train_1.png").read_bytes())
+    assert problems(folder).startswith("1 ids are in more than one split: train_1")
 
 
 def test_an_article_in_two_splits_is_refused(folder: Path) -> None:

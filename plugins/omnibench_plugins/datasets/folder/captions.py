@@ -6,7 +6,7 @@ Whatever is wrong with tables and images is gathered and told at once (`Layout.p
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -58,16 +58,12 @@ def read_captions(root: Path, options: Options) -> Layout:
     """
     refuse_label_column(options)
     problems: list[str] = []
-    by_split = {
-        split: _read_split(root, split, table, options, problems)
-        for split, table in caption_tables(root).items()
-    }
-    where = defaultdict(list)
-    for split, samples in by_split.items():
-        for key in samples:
-            where[key].append(split)
-    torn = [key for key, splits in where.items() if len(splits) > 1]
-    if torn:
+    by_split = {}
+    tables_of: Counter[str] = Counter()
+    for split, table in caption_tables(root).items():
+        keys, by_split[split] = _read_split(root, split, table, options, problems)
+        tables_of.update(keys)
+    if torn := [key for key, tables in tables_of.items() if tables > 1]:
         problems.append(f"{len(torn)} ids are in more than one split: {listed(torn)}")
     if "group_column" not in options:
         _add_articles(root, by_split, problems)
@@ -82,11 +78,11 @@ def read_captions(root: Path, options: Options) -> Layout:
 
 def _read_split(
     root: Path, split: str, table: Path, options: Options, problems: list[str]
-) -> dict[str, Sample]:
-    """Return the samples of one table by ID; what is wrong goes to `problems`."""
+) -> tuple[set[str], dict[str, Sample]]:
+    """Return all IDs of one table, and the samples of those with an image."""
     rows = _rows(table, ("id", "caption"), problems)
     if not rows:
-        return {}
+        return set(), {}
     if "group_column" in options:
         require_column(rows, options["group_column"], "group_column")
     captions = _captions(rows, table.name, problems)
@@ -104,7 +100,7 @@ def _read_split(
             f"{listed(without)}"
         )
     concepts = _concepts(table, captions, problems)
-    return {
+    samples = {
         key: Sample(
             image=image,
             target=captions[key],
@@ -114,6 +110,7 @@ def _read_split(
         )
         for key, image in found.items()
     }
+    return set(captions), samples
 
 
 def _rows(table: Path, columns: tuple[str, ...], problems: list[str]) -> Rows:
