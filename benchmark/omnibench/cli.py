@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -183,6 +184,8 @@ def run(**options: Any) -> None:
             raise
     summaries = _summaries(cells, finished, registry, store)
     _report(summaries, as_json)
+    if not as_json:
+        console.print_lines(_comparison(summaries, request.results))
     worst = max((summary.exit_code for summary in summaries), default=0)
     if worst:
         raise SystemExit(worst)
@@ -269,6 +272,16 @@ def _report(summaries: Sequence[Any], as_json: bool) -> None:
         return
     for summary in summaries:
         console.print_summary(summary)
+
+
+def _comparison(summaries: Sequence[Any], results: Path) -> list[str]:
+    """Return the command that compares these encoders, where a plugin offers one."""
+    if "leaderboard" not in cli.list_commands(click.get_current_context()):
+        return []
+    labels = list(dict.fromkeys(summary.label for summary in summaries if summary.records))
+    command = ["compare", *labels, "--results"] if len(labels) > 1 else ["show"]
+    words = ["omnibench", "leaderboard", *command, str(results)]
+    return [f"compare: {shlex.join(words)}"] if labels else []
 
 
 @cli.command("list")

@@ -117,6 +117,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
         title: Line above the table.
     """
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
@@ -127,8 +128,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         # Names are what users type next, and numbers make no sense broken in two.
-        whole = number == 0 or all(len(str(row[number])) <= WHOLE for row in rows)
-        table.add_column(column, overflow="fold", no_wrap=whole)
+        cells = [plain(row[number]) for row in rows]
+        whole = number == 0 or all(len(cell) <= WHOLE for cell in cells)
+        # Without a minimum rich would measure the longest word only, and crop the rest.
+        width = max(map(cell_len, (column, *cells))) if whole else None
+        table.add_column(column, overflow="fold", no_wrap=whole, min_width=width)
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     width = None if sys.stdout.isatty() else 200

@@ -233,6 +233,7 @@ class Across:
 
     encoder: str
     reference: str
+    metric: str
     datasets: int
     wins: int
     ties: int

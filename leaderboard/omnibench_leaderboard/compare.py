@@ -252,7 +252,7 @@ def _across(
                 run.sha256 for each in group for name in sorted(labels) for run in each.rows[name]
             ],
         )
-        yield from map(across, found)
+        yield from (across(row, metric) for row in found)
 
 
 def _values(runs: Sequence[Run], metric: str) -> list[float]:

@@ -250,15 +250,16 @@ def _against(table: Table, reference: str | None, higher: bool) -> tuple[Across,
         else None,
         content=table.content,
     )
-    return tuple(across(row) for row in rows)
+    return tuple(across(row, table.columns[0].metric) for row in rows)
 
 
-def across(row: AcrossDatasets) -> Across:
+def across(row: AcrossDatasets, metric: str) -> Across:
     """Return a comparison across datasets in the board's terms."""
     posterior = row.posterior
     return Across(
         encoder=row.encoder,
         reference=row.reference,
+        metric=metric,
         datasets=row.datasets,
         wins=row.wins,
         ties=row.ties,

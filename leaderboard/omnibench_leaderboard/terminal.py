@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omnibench import console
@@ -30,37 +32,18 @@ def print_board(board: Board) -> None:
 
 
 def print_report(report: Report) -> None:
-    """Print encoders beside a reference, a row a dataset."""
+    """Print encoders beside a reference: a table for each task, recipe and metric."""
     paper = report.stats == "paper"
-    rows = [
-        (
-            f"{row.setting.title} · {row.metric}",
-            row.encoder,
-            f"{show.number(row.mean, row.unit)} vs {show.number(row.reference_mean, row.unit)}",
-            row.seeds,
-            *_compared(row.comparison, row.unit),
-            "–" if row.comparison.effect is None else f"{row.comparison.effect:+.2f}",
-            row.comparison.method if paper else _detectable(row),
-            _flags(row.comparison.flags),
-        )
-        for row in report.rows
-    ]
     family = max((row.comparison.family for row in report.rows), default=0)
     method = "the paper's tests, not corrected" if paper else f"Holm over m = {family}"
-    console.print_table(
-        (
-            "on",
-            "encoder",
-            "means",
-            "runs" if paper else "seeds",
-            *COMPARED,
-            "effect g",
-            "test" if paper else "detectable",
-            "flags",
-        ),
-        rows,
-        title=f"against {report.reference} · {method}",
-    )
+    console.print_lines([f"against {report.reference} · {method}", ""])
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in report.rows:
+        groups[f"{replace(row.setting, dataset='').title} · {row.metric}"].append(row)
+    heading = ["dataset", "encoder", "means", "runs" if paper else "seeds", *COMPARED]
+    heading += ["effect g", "test" if paper else "detectable", "flags"]
+    for title, rows in groups.items():
+        console.print_table(heading, [_report_row(row, paper) for row in rows], title=title)
     _print_across(report.across)
 
 
@@ -155,6 +138,19 @@ def _compared(row: Comparison | None, unit: str) -> tuple[str, ...]:
     )
 
 
+def _report_row(row: Row, paper: bool) -> tuple[object, ...]:
+    return (
+        row.setting.dataset,
+        row.encoder,
+        f"{show.number(row.mean, row.unit)} vs {show.number(row.reference_mean, row.unit)}",
+        row.seeds,
+        *_compared(row.comparison, row.unit),
+        "–" if row.comparison.effect is None else f"{row.comparison.effect:+.2f}",
+        row.comparison.method if paper else _detectable(row),
+        _flags(row.comparison.flags),
+    )
+
+
 def _detectable(row: Row) -> str:
     smallest = row.comparison.detectable
     return "–" if smallest is None else show.number(smallest, row.unit)
@@ -206,7 +202,7 @@ def _print_across(rows: Sequence[Across]) -> None:
     for row in rows:
         console.print_lines(
             [
-                f"{row.encoder} vs {row.reference} over {row.datasets} datasets: "
+                f"{row.encoder} vs {row.reference} over {row.datasets} datasets, {row.metric}: "
                 f"{row.wins} won, {row.ties} tied, {row.losses} lost; {row.method} "
                 f"p {show.p_value(row.p)}, p(Holm) {show.p_value(row.p_adjusted)}: {row.verdict}"
                 f" {_flags(row.flags)}".rstrip()
