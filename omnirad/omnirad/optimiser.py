@@ -14,6 +14,7 @@ from omnirad.schedules import Schedules
 from omnirad.student import Student
 
 Group = dict[str, Any]
+EMBEDDING = ("pos_embed", "cls_token", "mask_token", "patch_embed")  # before the first block
 
 
 def parameter_groups(student: Student, recipe: PretrainRecipe) -> list[Group]:
@@ -40,17 +41,15 @@ def lr_factor(name: str, depth: int, recipe: PretrainRecipe) -> float:
     decay^(L + 1 - id): id 0 for what embeds the image, i + 1 for block i, L + 1 for the final norm
     and the heads. The patch embedding's is multiplied by `patch_embed_lr` as well.
     """
-    parts = name.split(".")
-    if parts[0] == "mask_token" or parts[:2] in (
-        *(["encoder", "pos_embed"], ["encoder", "cls_token"], ["encoder", "patch_embed"]),
-    ):
+    parts = name.removeprefix("encoder.").split(".")
+    if parts[0] in EMBEDDING:
         layer = 0
-    elif parts[:2] == ["encoder", "blocks"]:
-        layer = int(parts[2]) + 1
+    elif parts[0] == "blocks":
+        layer = int(parts[1]) + 1
     else:
         layer = depth + 1
     factor = recipe.layer_decay ** (depth + 1 - layer)
-    return factor * (recipe.patch_embed_lr if parts[1:2] == ["patch_embed"] else 1.0)
+    return factor * (recipe.patch_embed_lr if parts[0] == "patch_embed" else 1.0)
 
 
 def _part(name: str) -> str:

@@ -14,6 +14,40 @@ from typing import Literal
 from omnirad.architectures import PATCH, Size, architecture, require_image_size
 from omnirad.errors import UsageError
 
+POSITIVE = (
+    "epochs",
+    "batch_size",
+    "base_lr",
+    "layer_scale",
+    "prototypes",
+    "head_bottleneck",
+    "head_hidden",
+    "head_layers",
+    "sinkhorn_iterations",
+    "student_temp",
+    "teacher_temp_start",
+    "teacher_temp",
+    "clip_norm",
+    "layer_decay",
+    "gram_refresh_steps",
+    "high_res_batch_divisor",
+    "chunk_rows",
+)
+NOT_NEGATIVE = (
+    "min_lr",
+    "warmup_epochs",
+    "weight_decay",
+    "weight_decay_end",
+    "dino_weight",
+    "ibot_weight",
+    "dino_global_scale",
+    "koleo_weight",
+    "gram_weight",
+    "teacher_temp_warmup_epochs",
+    "freeze_last_layer_epochs",
+    "freeze_encoder_steps",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainRecipe:
@@ -113,19 +147,10 @@ class PretrainRecipe:
         self._require_schedules()
 
     def _require_positive(self) -> None:
-        for name in (
-            *("epochs", "batch_size", "base_lr", "prototypes", "head_bottleneck", "head_hidden"),
-            *("head_layers", "sinkhorn_iterations", "student_temp", "teacher_temp_start"),
-            *("teacher_temp", "clip_norm", "layer_scale", "high_res_batch_divisor", "chunk_rows"),
-            *("layer_decay", "gram_refresh_steps"),
-        ):
+        for name in POSITIVE:
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in (
-            *("min_lr", "weight_decay", "weight_decay_end", "warmup_epochs", "koleo_weight"),
-            *("gram_weight", "dino_weight", "ibot_weight", "dino_global_scale"),
-            *("teacher_temp_warmup_epochs", "freeze_last_layer_epochs", "freeze_encoder_steps"),
-        ):
+        for name in NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if self.high_res_batch_divisor > self.batch_size and self.high_res_share:
