@@ -62,9 +62,13 @@ class Run:
         }
 
     def save(self) -> None:
-        """Write a checkpoint from which `step` can be done, and the picture of the log."""
+        """Write a checkpoint from which `step` can be done."""
         if self.place.first:
             self.checkpoints.save(self.step, self.state())
+
+    def draw(self) -> None:
+        """Draw the log."""
+        if self.place.first:
             draw_curves(self.log.rows(), self.job.out / PICTURE)
 
 
@@ -182,12 +186,14 @@ def train(run: Run, progress: Progress) -> None:
                 observe(run, losses, norms, speed.take())
             run.step = step + 1
             progress.advance(1, speed.note())
-            if run.step % rates.epoch_steps == 0:
+            last, epoch_ends = ended or run.step == stop, run.step % rates.epoch_steps == 0
+            if epoch_ends:
                 ask(run)
-                speed.pause()
-            if ended or run.step == stop or run.step % job.save_every == 0:
+            if last or run.step % job.save_every == 0:
                 run.save()
-                speed.pause()
+            if last or epoch_ends:
+                run.draw()
+            speed.resume()
             if ended:
                 raise KeyboardInterrupt
 
@@ -297,24 +303,26 @@ def export_teacher(run: Run, target: Path) -> None:
 
 
 class Speed:
-    """Images a second between two looks, without what is done beside training."""
+    """A stopwatch: images a second, without what is done beside training."""
 
     def __init__(self) -> None:
-        self._images, self._began, self._latest = 0, time.perf_counter(), 0.0
+        self._images, self._seconds, self._latest = 0, 0.0, 0.0
+        self._since = time.perf_counter()
 
     def count(self, images: int) -> None:
-        """Add the images of a step."""
+        """Add a step."""
         self._images += images
+        self._seconds += time.perf_counter() - self._since
+
+    def resume(self) -> None:
+        """Let time count again."""
+        self._since = time.perf_counter()
 
     def take(self) -> float:
         """Return images a second since the last look."""
-        self._latest = self._images / (time.perf_counter() - self._began)
-        self.pause()
+        self._latest = self._images / self._seconds
+        self._images, self._seconds = 0, 0.0
         return self._latest
-
-    def pause(self) -> None:
-        """Begin anew."""
-        self._images, self._began = 0, time.perf_counter()
 
     def note(self) -> str:
         """Return what stands beside the bar."""
