@@ -118,9 +118,11 @@ def fit(
             )
             # unstated; the last step is looked at too, so that short trainings have a best one
             if step % recipe.evaluate_every == 0 or step == total:
-                course.val_losses.append((step, validation_loss(model, val, context)))
-                if course.val_losses[-1][1] < course.best_loss or not best:
-                    course.best_step, course.best_loss = course.val_losses[-1]
+                found_loss = validation_loss(model, val, context)
+                require_finite(torch.tensor(found_loss), epoch, number)
+                course.val_losses.append((step, found_loss))
+                if found_loss < course.best_loss:
+                    course.best_step, course.best_loss = step, found_loss
                     best = trained_state(model)
         course.train_losses.append(seen / counted)
     restore(model, best)
