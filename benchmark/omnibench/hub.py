@@ -34,11 +34,8 @@ def fetch(source: HubFile, filename: str, revision: str, *, offline: bool) -> tu
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(source.repo, filename, revision=revision or None)
-    if isinstance(cached, str):
-        return Path(cached), commit_of(Path(cached))
+    if (here := cached(source, filename, revision)) is not None:
+        return here, commit_of(here)
     if offline:
         raise WeightsMissing(_not_here(source, filename, revision, "--offline forbids downloading"))
     try:
@@ -46,6 +43,14 @@ def fetch(source: HubFile, filename: str, revision: str, *, offline: bool) -> tu
     except Exception as error:  # noqa: BLE001 - every kind is told apart, the unknown re-raised
         _explain(error, source, filename, revision)
     return path, commit_of(path)
+
+
+def cached(source: HubFile, filename: str, revision: str) -> Path | None:
+    """Return where a file lies in the hub cache, None if it does not; no network is needed."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(source.repo, filename, revision=revision or None)
+    return Path(path) if isinstance(path, str) else None
 
 
 def download(repo: str, filename: str, revision: str) -> Path:

@@ -431,8 +431,21 @@ class PublishedValue:
     """One printed cell of a paper, with the identity of what it measures.
 
     `metric` is one of our metric ids, or empty when the printed number cannot be told apart;
-    `value` and `sd` are on the printed scale (percent). `recipe` names the recipes that follow
+    `value` and `sd` are on the printed scale (percent). `recipes` names the recipes that follow
     the same protocol. `reason` says why a cell is not comparable, if it is not.
+
+    What the authors ran themselves belongs to a `study`, which can be run again; `omnibench
+    reproduce` then needs the fields after it. Numbers that a paper quotes have none.
+
+    Args:
+        study: Name of the study, as typed.
+        table: Number of the paper's table.
+        runs: Run counts that may stand behind mean and SD: the stated one, then those that the
+            printed digits allow where they contradict it.
+        pooled: Datasets over whose runs the value is pooled, with the SD over all of them;
+            `dataset` is then no dataset but says so.
+        task_flops: Floating-point operations of one image through what the task adds to the
+            encoder (2 per multiply-add), for estimates.
     """
 
     source: str  # "OmniRad, Table 9"
@@ -447,3 +460,8 @@ class PublishedValue:
     variant: str = ""
     recipes: tuple[str, ...] = ("paper",)
     reason: str = ""
+    study: str = ""
+    table: int = 0
+    runs: tuple[int, ...] = ()
+    pooled: tuple[str, ...] = ()
+    task_flops: int = 0

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 RESERVE = 2**30  # bytes of the disk that are left free for records and others
 GIGABYTE = 1e9
+WORTH_SAYING = 10**8  # bytes; smaller needs are nobody's concern
 
 # Writes rows [start, stop) to a draft and returns what the shard should say of them.
 Produce = Callable[[Draft, int, int], Mapping[str, Any]]
@@ -111,7 +112,8 @@ class FeatureStore:
         self.root.mkdir(parents=True, exist_ok=True)
         self._evict(needed, entry)
         free = shutil.disk_usage(self.root).free - RESERVE
-        log.info(
+        log.log(
+            logging.INFO if needed >= WORTH_SAYING else logging.DEBUG,
             "%s: %.3g GB will be kept in %s (%.3g GB are free for them, limit %.3g GB)",
             what,
             needed / GIGABYTE,

@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,11 @@ from omnibench.features.keys import encoder_identity, image_identity
 from omnibench.features.readings import Reading
 from omnibench.features.rows import HOLD_BYTES, Layout, Rows, Tensors, computed_once
 from omnibench.forward import Images, autocast_to, chunks, flops_per_image, parameter_counts
-from omnibench.handle import EncoderHandle
 from omnibench.interfaces import Dataset, Normalization, Precision, Progress
 from omnibench.loading import as_images
+
+if TYPE_CHECKING:
+    from omnibench.handle import EncoderHandle
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class FrozenFeatures:
         if shards:
             told = dict(shards[0].description["facts"])
             told["layout"] = Layout.parsed(told["layout"])
+            told |= {name: tuple(told[name]) for name in ("mean", "std")}
             facts = Facts(**told)
         else:
             facts = self._described()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from omnibench import environment
 from omnibench.features.readings import Reading
-from omnibench.handle import EncoderHandle
 from omnibench.interfaces import Dataset, Normalization, Precision
+
+if TYPE_CHECKING:
+    from omnibench.handle import EncoderHandle
 
 FORMAT = 1  # raised when shards or what is read into them change
 DECODERS = ("numpy", "pillow", "pydicom", "torch")

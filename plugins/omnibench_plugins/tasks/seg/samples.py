@@ -11,9 +11,9 @@ from torch import Tensor
 
 from omnibench.errors import IntegrityError
 from omnibench.features.cache import FeatureStore
-from omnibench.features.images import Images, images_of, masks_of
+from omnibench.features.images import images_of, masks_of
 from omnibench.features.rows import Rows
-from omnibench.forward import CHUNK
+from omnibench.forward import CHUNK, Images
 from omnibench.interfaces import SPLITS, Dataset, Progress, Split
 from omnibench_plugins.tasks.seg.recipe import SegRecipe
 
