@@ -175,6 +175,7 @@ def test_g7_effect_sizes() -> None:
     assert effects.hodges_factor(4) == pytest.approx(0.7978845608, abs=1e-10)
     assert (dz.d, dz.g) == pytest.approx((2.384211176, 1.902325287), abs=1e-9)
     assert effects.a12(A, B) == pytest.approx(0.96)
+    assert effects.probability_of_improvement([A, B], [B, A]) == pytest.approx(0.5)
     assert effects.rank_biserial(GAPS) == 1.0
 
 

@@ -45,10 +45,6 @@ class Cases:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def same_as(self, other: Cases) -> bool:
-        """Tell whether ids and groups are equal, in the same order."""
-        return self.digest == other.digest
-
     @cached_property
     def unit(self) -> Ints:
         """Index of each case's resampling unit, integers [N] in [0, units)."""

@@ -37,7 +37,6 @@ class Code(StrEnum):
     MIXED_CODE = "MIXED_CODE"
     CLUSTER_UNKNOWN = "CLUSTER_UNKNOWN"
     FLOOR = "FLOOR"
-    PERCENTILE = "PERCENTILE"
     UNDEFINED = "UNDEFINED"
     ROUNDING = "ROUNDING"
     FEW_DATASETS = "FEW_DATASETS"
@@ -58,7 +57,6 @@ MEANING = {
     Code.MIXED_CODE: "the seeds were run by different versions of the code",
     Code.CLUSTER_UNKNOWN: "patient or scan ids are not known: cases count as independent",
     Code.FLOOR: "the smallest p that this test can give",
-    Code.PERCENTILE: "percentile interval: too narrow with few seeds",
     Code.UNDEFINED: "the metric is not defined on some resamples",
     Code.ROUNDING: "the printed digits do not decide",
     Code.FEW_DATASETS: "too few datasets for a test across them",

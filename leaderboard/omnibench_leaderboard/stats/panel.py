@@ -185,8 +185,11 @@ class Panel:
         return crossed_bootstrap(values, self.resampled(encoder), self.cases.units)
 
     def _difference(self, a: Cell, b: Cell, seeds: Sequence[int]) -> Estimate:
-        mine, theirs = a.take(seeds), b.take(seeds)
-        if isinstance(mine, CaseMeans) and isinstance(theirs, CaseMeans):
+        if isinstance(a.statistic, CaseMeans) and isinstance(b.statistic, CaseMeans):
+            mine, theirs = (
+                a.statistic.take(a.positions(seeds)),
+                b.statistic.take(b.positions(seeds)),
+            )
             estimate = crossed_means(linearised(mine.scores - theirs.scores, self.cases))
         else:
             values = self._values(a, seeds) - self._values(b, seeds)
