@@ -40,7 +40,7 @@ def beside(
         for offer in known
         if offer.plugin.distribution == plugin and _belongs(value := offer.card, setting)
         if value.metric == metric or (headline and value.metric not in computed)
-        for reason in [_obstacle(value, runs, metric)]
+        for reason in [obstacle(value, runs, metric)]
     ]
     return tuple(sorted(rows, key=lambda row: (row.encoder, row.source, row.printed_metric)))
 
@@ -53,7 +53,7 @@ def _belongs(value: PublishedValue, setting: Setting) -> bool:
     )
 
 
-def _obstacle(value: PublishedValue, runs: Sequence[Run], metric: str) -> str:
+def obstacle(value: PublishedValue, runs: Sequence[Run], metric: str) -> str:
     """Return why a published value cannot stand in a column, or an empty text."""
     record = runs[0].record
     setting, recipe = runs[0].setting, record.identity["task"]["recipe"]
