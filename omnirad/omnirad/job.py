@@ -116,11 +116,11 @@ def identify(job: Job, source: Source, place: Place, progress: Progress) -> Iden
     if place.first:
         try:
             require_same_run(job, identity)
+            write_run(job, identity)
             if draft.exists():
                 draft.replace(job.out / MANIFEST)
         finally:
             draft.unlink(missing_ok=True)
-        write_run(job, identity)
     return identity
 
 

@@ -62,13 +62,9 @@ class Run:
         }
 
     def save(self) -> None:
-        """Write a checkpoint from which `step` can be done."""
+        """Write a checkpoint from which `step` can be done, and the picture of the log."""
         if self.place.first:
             self.checkpoints.save(self.step, self.state())
-
-    def draw(self) -> None:
-        """Draw the log."""
-        if self.place.first:
             draw_curves(self.log.rows(), self.job.out / PICTURE)
 
 
@@ -186,13 +182,10 @@ def train(run: Run, progress: Progress) -> None:
                 observe(run, losses, norms, speed.take())
             run.step = step + 1
             progress.advance(1, speed.note())
-            last, epoch_ends = ended or run.step == stop, run.step % rates.epoch_steps == 0
-            if epoch_ends:
+            if run.step % rates.epoch_steps == 0:
                 ask(run)
-            if last or run.step % job.save_every == 0:
+            if ended or run.step == stop or run.step % job.save_every == 0:
                 run.save()
-            if last or epoch_ends:
-                run.draw()
             speed.resume()
             if ended:
                 raise KeyboardInterrupt
@@ -237,7 +230,7 @@ def agree(run: Run, losses: Losses, norms: dict[str, Tensor], asked: bool) -> bo
     flags = torch.tensor([not finite, asked], dtype=torch.float32, device=run.place.device)
     failed, stopping = run.place.comm.max(flags).tolist()
     if failed:
-        terms = {"loss": losses.total, "dino": losses.dino, "ibot": losses.ibot}
+        terms = {"loss": losses.total.detach(), "dino": losses.dino, "ibot": losses.ibot}
         terms |= {"koleo": losses.koleo} | {f"gradient of {n}": v for n, v in norms.items()}
         said = ", ".join(f"{name} {float(value):.4g}" for name, value in terms.items())
         raise RunFailed(

@@ -54,7 +54,7 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
     figure.supxlabel("step", fontsize=8)
     # Constrained layout would draw everything twice to measure it.
     figure.subplots_adjust(
-        left=0.15 / columns, right=0.98, bottom=0.25 / lines, top=0.95, wspace=0.22, hspace=0.3
+        left=0.15 / columns, right=0.98, bottom=0.2 / lines, top=0.95, wspace=0.22, hspace=0.3
     )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
