@@ -1,0 +1,1 @@
+"""What is made from a board: tables for papers, data for programs, figures and a site."""

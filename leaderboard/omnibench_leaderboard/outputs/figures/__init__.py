@@ -1,0 +1,1 @@
+"""Figures of a board as SVG: deterministic, in text's own colour, with a text alternative."""

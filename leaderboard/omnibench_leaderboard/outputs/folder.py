@@ -1,0 +1,79 @@
+"""A folder of files that is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from omnibench.errors import SetupError, UsageError
+
+
+def require_replaceable(out: Path, ours: frozenset[str]) -> None:
+    """Raise `UsageError` if replacing a folder would destroy what no build wrote.
+
+    Args:
+        out: The folder; it need not exist.
+        ours: Names that a build writes at the top.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir() or out.is_symlink():
+        raise UsageError(f"{out} is not a folder; name another with --out")
+    foreign = sorted({path.name for path in out.iterdir()} - ours)
+    if foreign:
+        raise UsageError(
+            f"{out} holds {len(foreign)} files or folders that no build wrote "
+            f"({', '.join(foreign[:5])}); name another with --out"
+        )
+
+
+def replace(out: Path, files: Mapping[str, bytes | Path]) -> None:
+    """Write files beside a folder, then put them in its place; a failure leaves the old one.
+
+    Args:
+        out: The folder to make.
+        files: By path inside it: their bytes, or a file to copy.
+
+    Raises:
+        SetupError: If it cannot be written.
+    """
+    out = out.resolve()
+    fresh: Path | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        for name, content in files.items():
+            path = fresh / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                shutil.copyfile(content, path)
+            else:
+                path.write_bytes(content)
+        fresh.chmod(0o755)  # mkdtemp makes it private, and a site is there to be read
+        _swap(fresh, out)
+    except OSError as error:
+        told = f"{error.filename or out}: {error.strerror or error}"
+        raise SetupError(
+            f"{out} could not be written ({told}); free space or name another folder with --out"
+        ) from None
+    finally:
+        if fresh is not None:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _swap(fresh: Path, out: Path) -> None:
+    """Put a folder in another's place; between the two renames a reader sees neither."""
+    if not out.exists():
+        fresh.replace(out)
+        return
+    old = out.with_name(f".{out.name}-old-{os.getpid()}")
+    out.replace(old)
+    try:
+        fresh.replace(out)
+    except OSError:
+        old.replace(out)
+        raise
+    shutil.rmtree(old)
