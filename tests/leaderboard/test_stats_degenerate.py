@@ -220,6 +220,21 @@ def test_the_variance_is_never_below_the_interaction() -> None:
     assert found.se**2 == pytest.approx(12 / 5 / 12)
 
 
+def test_p_values_have_fewer_degrees_of_freedom_than_intervals() -> None:
+    """Those of the interval are golden (G12); few seeds cannot be trusted with a family's tail."""
+    rng = np.random.default_rng(0)
+    for seeds, share in ((3, 1 / 4), (5, 3 / 6), (10, 8 / 11)):
+        noise = rng.normal(size=(seeds, 1)) * 0.02
+        found = crossed_means(noise + rng.normal(size=(1, 400)) + rng.normal(size=(seeds, 400)))
+        assert found.test_df == pytest.approx(max(seeds - 1, found.df * share))
+        assert found.test_df is not None and seeds - 1 < found.test_df < found.df
+        plain, p = Estimate(value=found.value, se=found.se, df=found.df).p(), found.p()
+        assert p is not None and plain is not None and p > plain
+    only_seeds = crossed_means(rng.normal(size=(5, 1)) + 1e-3 * rng.normal(size=(5, 400)))
+    assert only_seeds.test_df == pytest.approx(4, rel=0.01)
+    assert crossed_means(rng.normal(size=(1, 400))).test_df == 399
+
+
 def test_percentile_intervals_need_seeds_and_width() -> None:
     assert hierarchical_interval(np.random.default_rng(0).normal(size=(100, 2)), []) is None
     assert hierarchical_interval(np.ones((100, 5)), []) is None

@@ -21,12 +21,15 @@ class Estimate:
         value: On the metric's own scale.
         se: Standard error; None where the data hold no variance or are too few.
         df: Degrees of freedom of Student's t.
+        test_df: Those of p-values of a difference, where families reach further into the tail than
+            `df` can be trusted; None for `df`.
         flags: What a reader must know.
     """
 
     value: float
     se: float | None = None
     df: float = math.inf
+    test_df: float | None = None
     flags: tuple[Flag, ...] = ()
 
     def interval(self, level: float = 0.95) -> tuple[float, float] | None:
@@ -52,7 +55,8 @@ class Estimate:
         """Return the two-sided p-value, never 0; None without a standard error."""
         if self.se is None:
             return None
-        return max(float(2 * stats.t.sf(abs(self.value - null) / self.se, self.df)), SMALLEST_P)
+        df = self.df if self.test_df is None else self.test_df
+        return max(float(2 * stats.t.sf(abs(self.value - null) / self.se, df)), SMALLEST_P)
 
     def tost(self, margin: float) -> float | None:
         """Return the p-value of equivalence within ±margin: the larger of two one-sided ones."""

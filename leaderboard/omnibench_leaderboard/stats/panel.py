@@ -232,7 +232,7 @@ class Panel:
             row,
             p=estimate.p(),
             tost_p=None if row.margin is None else estimate.tost(row.margin),
-            detectable=detectable(estimate.se, estimate.df),
+            detectable=detectable(estimate.se, estimate.test_df or estimate.df),
         )
         if len(row.seeds) < 2:
             return row
