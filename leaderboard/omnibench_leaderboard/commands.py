@@ -6,36 +6,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from omnibench import console
 from omnibench.errors import UsageError
+from omnibench_leaderboard.commands_output import build, publish
+from omnibench_leaderboard.options import (
+    RESULTS,
+    answers,
+    collected,
+    confirm_option,
+    discovered,
+    json_option,
+    metric_option,
+    plugin_option,
+    reference_option,
+    results_argument,
+)
 
-if TYPE_CHECKING:
-    from omnibench.registry import Registry
-    from omnibench_leaderboard.cache import Cache
-    from omnibench_leaderboard.runs import Collection
-
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables")
-_plugin = click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A Python file that is a plugin, without packaging; repeatable",
-)
-_metric = click.option(
-    "--metric", metavar="ID", help="Test this metric in place of the task's own headline"
-)
-_confirm = click.option(
-    "--confirm",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Results of the maintainers' own runs: what agrees with them has evidence level 2",
-)
-_DEFAULT = (Path("results"),)
 NOT_TESTABLE = 6  # exit code under --strict
 
 
@@ -44,13 +33,17 @@ def leaderboard() -> None:
     """Tables, tests and rankings from records."""
 
 
+leaderboard.add_command(build)
+leaderboard.add_command(publish)
+
+
 @leaderboard.command(epilog="Example: omnibench leaderboard show results --reference dinov2-small")
-@click.argument("results", nargs=-1, type=click.Path(path_type=Path), metavar="[RESULTS]…")
-@click.option("--reference", metavar="NAME", help="Encoder to compare with, named beforehand")
-@_metric
-@_confirm
-@_json
-@_plugin
+@results_argument
+@reference_option
+@metric_option
+@confirm_option
+@json_option
+@plugin_option
 def show(
     results: Sequence[Path],
     reference: str | None,
@@ -61,11 +54,11 @@ def show(
 ) -> None:
     """Show tables of RESULTS (default: results) with intervals, ties and verdicts."""
     from omnibench_leaderboard import board_json, terminal
-    from omnibench_leaderboard.build import build
+    from omnibench_leaderboard.build import build as board_of
 
-    registry, kept = _registry(plugins), _cache()
-    collection = _collected(results or _DEFAULT, registry, kept, confirm)
-    board = build(collection, registry, reference=reference, metric=metric, cache=kept)
+    registry, kept = discovered(plugins), answers()
+    collection = collected(results, registry, kept, confirm)
+    board = board_of(collection, registry, reference=reference, metric=metric, cache=kept)
     if as_json:
         click.echo(board_json.to_json(board), nl=False)
     else:
@@ -81,7 +74,7 @@ def show(
     "--results",
     multiple=True,
     type=click.Path(path_type=Path),
-    default=_DEFAULT,
+    default=RESULTS,
     help="Where records lie; repeatable",
 )
 @click.option(
@@ -96,10 +89,10 @@ def show(
     metavar="POINTS",
     help="Largest difference that counts as none, in percent points (plain for scores)",
 )
-@_metric
+@metric_option
 @click.option("--strict", is_flag=True, help="End with exit code 6 if anything is not testable")
-@_json
-@_plugin
+@json_option
+@plugin_option
 def compare(
     encoders: Sequence[str],
     reference: str | None,
@@ -121,8 +114,8 @@ def compare(
         raise UsageError("one encoder is no comparison; name two, or one and --reference NAME")
     if stats == "paper" and margin is not None:
         raise UsageError("the paper's tests know no margin; drop --margin or --stats paper")
-    registry = _registry(plugins)
-    collection = _collected(results, registry, _cache(), ())
+    registry = discovered(plugins)
+    collection = collected(results, registry, answers(), ())
     report = report_on(
         collection, registry, encoders, reference, stats=stats, margin=margin, metric=metric
     )
@@ -141,8 +134,8 @@ def compare(
 @click.option("--mean", type=float, metavar="PERCENT", help="A printed accuracy")
 @click.option("--sd", type=float, metavar="POINTS", help="Its printed SD")
 @click.option("--cases", type=click.IntRange(1), metavar="N", help="Number of test cases")
-@_json
-@_plugin
+@json_option
+@plugin_option
 def audit_summary(
     mean: float | None,
     sd: float | None,
@@ -158,7 +151,7 @@ def audit_summary(
     from omnibench_leaderboard.audit import audit_accuracy
 
     if mean is None and sd is None and cases is None:
-        rows = audit_published.audit(_registry(plugins))
+        rows = audit_published.audit(discovered(plugins))
         if as_json:
             click.echo(json.dumps([asdict(row) for row in rows]))
         else:
@@ -179,8 +172,8 @@ def audit_summary(
     "results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULTS…"
 )
 @click.option("--seal", is_flag=True, help="If nothing is wrong, write MANIFEST.json")
-@_json
-@_plugin
+@json_option
+@plugin_option
 def verify(results: Sequence[Path], seal: bool, as_json: bool, plugins: Sequence[Path]) -> None:
     """Check schema, digests, recomputed metrics and copies of RESULTS.
 
@@ -190,7 +183,7 @@ def verify(results: Sequence[Path], seal: bool, as_json: bool, plugins: Sequence
     from omnibench_leaderboard.verify import verify as check
 
     # A new seal replaces the old one, so what the old one lists is no problem.
-    verdict = check(results, _registry(plugins), against_manifest=not seal)
+    verdict = check(results, discovered(plugins), against_manifest=not seal)
     if as_json:
         click.echo(json.dumps(verdict.as_json(), indent=1, allow_nan=False))
     else:
@@ -199,25 +192,3 @@ def verify(results: Sequence[Path], seal: bool, as_json: bool, plugins: Sequence
         raise SystemExit(verdict.exit_code)
     if seal:
         console.print_lines([f"sealed: {manifest.seal(folder)}" for folder in results])
-
-
-def _registry(plugins: Sequence[Path]) -> Registry:
-    from omnibench.registry import Registry
-
-    return Registry.discover(plugins)
-
-
-def _cache() -> Cache:
-    import platformdirs
-
-    from omnibench_leaderboard.cache import Cache
-
-    return Cache(Path(platformdirs.user_cache_dir("omnibench")) / "leaderboard")
-
-
-def _collected(
-    results: Sequence[Path], registry: Registry, cache: Cache, confirm: Sequence[Path]
-) -> Collection:
-    from omnibench_leaderboard.collect import collect
-
-    return collect(results, registry, cache=cache, confirm=confirm)

@@ -21,7 +21,7 @@ def files(
     board: Board,
     downloads: tuple[str, ...] = (),
     *,
-    linked: bool = False,
+    records: frozenset[str] = frozenset(),
     sheets: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """Return tables, data, figures and pages by path; equal boards give equal bytes.
@@ -29,10 +29,10 @@ def files(
     Args:
         board: What to show.
         downloads: Further files that pages name.
-        linked: Records lie beside the pages, under `records/`.
+        records: Paths of the records that lie beside the pages, under `records/`.
         sheets: Paths of pictures in the site, by path of the record that they belong to.
     """
     names = (*RENDERERS, *downloads)
-    texts = Site(board, names, linked=linked, sheets=sheets).render()
+    texts = Site(board, names, records=records, sheets=sheets).render()
     texts |= {name: render(board) for name, render in RENDERERS.items()}
     return {path: text.encode() for path, text in sorted(texts.items())}

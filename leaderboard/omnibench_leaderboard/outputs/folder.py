@@ -10,19 +10,29 @@ from pathlib import Path
 
 from omnibench.errors import SetupError, UsageError
 
+OURS = frozenset(
+    {
+        *("index.html", "methods.html", "datasets", "encoders", "comparisons", "figures"),
+        *("style.css", "table.js", "tables.md", "tables.tex", "board.csv", "board.json"),
+        *("records", "records.zip", "pictures", "references.bib", "CITATION.cff"),
+        *("README.md", ".nojekyll"),
+    }
+)
 
-def require_replaceable(out: Path, ours: frozenset[str]) -> None:
+
+def require_replaceable(out: Path) -> None:
     """Raise `UsageError` if replacing a folder would destroy what no build wrote.
 
     Args:
         out: The folder; it need not exist.
-        ours: Names that a build writes at the top.
     """
     if not out.exists():
         return
     if not out.is_dir() or out.is_symlink():
         raise UsageError(f"{out} is not a folder; name another with --out")
-    foreign = sorted({path.name for path in out.iterdir()} - ours)
+    names = {path.name for path in out.iterdir()}
+    # A folder that merely holds a README.md, or records, is somebody's work.
+    foreign = sorted(names - OURS if "board.json" in names else names)
     if foreign:
         raise UsageError(
             f"{out} holds {len(foreign)} files or folders that no build wrote "

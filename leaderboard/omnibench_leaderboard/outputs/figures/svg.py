@@ -155,9 +155,9 @@ def width_of(texts: Sequence[str]) -> float:
     return 0.56 * FONT * max((len(one_line(text)) for text in texts), default=0)
 
 
-def short(value: float) -> str:
+def short(value: float, digits: int = 4) -> str:
     """Return a number for an axis: `86M`, `0.5`, `9.2G`."""
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
-            return f"{value / size:.4g}{letter}"
-    return f"{value:.4g}"
+            return f"{value / size:.{digits}g}{letter}"
+    return f"{value:.{digits}g}"

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from omnibench_leaderboard import formatting as show
 from omnibench_leaderboard.board import Board, Cell, Column, Comparison, Cost
-from omnibench_leaderboard.outputs import inert, tables
+from omnibench_leaderboard.outputs import citation, inert, tables
 from omnibench_leaderboard.outputs.figures import cost, critical, rows
 from omnibench_leaderboard.outputs.figures.svg import short
 from omnibench_leaderboard.outputs.site import paths
@@ -64,7 +64,7 @@ class Site:
     Args:
         board: What to show.
         downloads: Files beside the index that pages name.
-        linked: Records lie beside the pages, under `records/`.
+        records: Paths of the records that lie beside the pages, under `records/`.
         sheets: Paths of pictures in the site, by path of the record that they belong to.
     """
 
@@ -73,7 +73,7 @@ class Site:
         board: Board,
         downloads: Iterable[str] = (),
         *,
-        linked: bool = False,
+        records: frozenset[str] = frozenset(),
         sheets: Mapping[str, str] | None = None,
     ) -> None:
         self.board = board
@@ -97,7 +97,8 @@ class Site:
             "tables": tables,
             "policy": POLICY,
             "downloads": tuple(downloads),
-            "linked": linked,
+            "records": records,
+            "address": citation.address,
             "meaning": self._meaning,
             "costs": costs,
             "values": _values,
@@ -269,13 +270,13 @@ def costs(cost: Cost) -> list[str]:
     """Return what is known of a cost, in words."""
     known = (
         (cost.params_total, "{} parameters"),
-        (cost.params_trainable, "{} of them trained"),
+        (cost.params_trainable, "{} of these trained"),
         (cost.flops_per_image, "{} FLOPs an image"),
         (cost.images_per_second, "{} images a second"),
         (cost.seconds, "{} s a run"),
         (cost.peak_memory_bytes, "{}B peak memory"),
     )
-    return [text.format(short(value)) for value, text in known if value is not None]
+    return [text.format(short(value, 3)) for value, text in known if value is not None]
 
 
 def _values(column: Column, cell: Cell) -> list[tuple[int, str]]:

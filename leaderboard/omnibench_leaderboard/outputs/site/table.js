@@ -1,6 +1,6 @@
 "use strict";
 // Sorting after the W3C's sortable-table pattern, and filtering. Without this file the tables
-// stand as the server of nothing sorted them: best first.
+// stand as they were built: best first.
 
 function key(row, index) {
   const cell = row.cells[index];
@@ -39,8 +39,8 @@ function makeSortable(table) {
   [...table.tHead.rows[0].cells].forEach((header, index) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.append(...header.childNodes);
-    header.append(button);
+    button.append(header.firstChild);
+    header.prepend(button);
     button.addEventListener("click", () => sort(table, index));
   });
 }
