@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -45,3 +49,21 @@ class Cache:
     def _path(self, question: Mapping[str, Any]) -> Path:
         name = digest(question)
         return self.root / name[:2] / f"{name}.json"
+
+
+@functools.cache
+def source_digest(*modules: str) -> str:
+    """Return a digest of the source that an answer depends on.
+
+    Args:
+        modules: Names of modules; of a package all files count.
+    """
+    found = hashlib.sha256()
+    for name in sorted(modules):
+        # A plugin given as a file cannot be imported by name, but it has been loaded.
+        module = sys.modules.get(name) or importlib.import_module(name)
+        file = Path(str(module.__file__))
+        package = file.name == "__init__.py"
+        for path in sorted(file.parent.rglob("*.py")) if package else [file]:
+            found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import scipy
 
-from omnibench import environment
 from omnibench.interfaces import PublishedValue
 from omnibench.registry import Offer
 from omnibench_leaderboard import facts, judge, published, recipes
 from omnibench_leaderboard.board import Cell, Column
 from omnibench_leaderboard.board_json import decoded
-from omnibench_leaderboard.cache import Cache
+from omnibench_leaderboard.cache import Cache, source_digest
 from omnibench_leaderboard.panels import Panels, Rows, is_higher_better
 from omnibench_leaderboard.runs import Run, Setting
 from omnibench_leaderboard.stats.equivalence import margin
@@ -88,9 +87,11 @@ def columns(
 
 
 def code() -> dict[str, str]:
-    """Return what statistics depend on besides records: this package's source, and versions."""
+    """Return what statistics depend on besides records: their source, and versions."""
+    here = __package__
+    modules = [f"{here}.{name}" for name in ("stats", "cases", "judge", "overall", "seeds_only")]
     return {
-        "code": str(environment.code(("omnibench_leaderboard",))["semantic_sha256"]),
+        "code": source_digest("omnibench.metrics", *modules),
         "numpy": np.__version__,
         "scipy": scipy.__version__,
     }

@@ -13,7 +13,7 @@ from omnibench.errors import SetupError
 from omnibench.harness import execute
 from omnibench.planning import RunRequest, plan
 from omnibench.store import Store
-from omnibench_leaderboard.cache import Cache
+from omnibench_leaderboard.cache import Cache, source_digest
 from omnibench_leaderboard.collect import collect
 
 
@@ -267,6 +267,18 @@ def test_a_damaged_cache_entry_is_computed_again(results, tmp_path, add, tasks):
     entry.write_text("{")
     assert collect([results], tasks, cache=cache).runs == first.runs
     assert json.loads(entry.read_text())["cases"] == 40
+
+
+def test_answers_are_kept_for_one_version_of_the_code_only(tmp_path, monkeypatch):
+    package = tmp_path / "scoring_of_a_stranger"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "metric.py").write_text("half = 0.5")
+    monkeypatch.syspath_prepend(tmp_path)
+    first = source_digest("scoring_of_a_stranger")
+    (package / "metric.py").write_text("half = 0.6")
+    source_digest.cache_clear()
+    assert source_digest("scoring_of_a_stranger") != first
 
 
 def test_a_rerun_by_maintainers_raises_the_evidence_of_clean_code(results, tmp_path, add, tasks):
