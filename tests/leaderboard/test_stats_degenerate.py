@@ -272,6 +272,15 @@ def test_ranks_of_equal_encoders_are_shared() -> None:
         ranks.by_seeds([np.ones((2, 3)), np.ones((5, 3))])
 
 
+def test_ranks_need_complete_tables() -> None:
+    with pytest.raises(UsageError, match=r"shape \(2, 2\) with 1 missing"):
+        ranks.by_datasets(np.array([[1.0, 2.0], [2.0, math.nan]]))
+    with pytest.raises(UsageError, match="at least 2 dataset"):
+        ranks.winners_without(np.array([[1.0, 2.0]]))
+    with pytest.raises(UsageError, match="0 common seeds"):
+        ranks.by_seeds([])
+
+
 def test_the_bayesian_test_of_nothing_is_even() -> None:
     found = signed_rank([0.0] * 8, 0.0)
     assert found.worse == pytest.approx(found.better)

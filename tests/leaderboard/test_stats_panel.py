@@ -340,3 +340,5 @@ def test_wrong_panels_are_refused() -> None:
         Panel("accuracy", [cell("ref", 0.5)], Cases.of(range(10)))
     with pytest.raises(UsageError, match="no common seed"):
         panel(cell("a", 0.5, (0,)), cell("b", 0.5, (1,))).per_case("a", "b")
+    with pytest.raises(UsageError, match="no encoder has finished runs with accuracy"):
+        panel()

@@ -267,6 +267,16 @@ def test_metrics_without_a_form_a_case_are_said() -> None:
         statistic("auc", [scored(20, 3, 1)])
 
 
+def test_runs_of_other_classes_are_refused() -> None:
+    two = scored(20, 2, 1)
+    three = two | {"test_score": np.zeros((20, 3), dtype=np.float32)}
+    for metric in ("accuracy", "f1_macro", "auc"):
+        with pytest.raises(IntegrityError, match=r"shapes \(20, 2\), \(20, 3\)"):
+            statistic(metric, [two, three])
+    with pytest.raises(IntegrityError, match=r"shapes \(8, 2, 4\), \(8, 3, 4\)"):
+        statistic("miou_paper@12", [counted(8, 2, 1), counted(8, 3, 1)])
+
+
 def test_scores_that_are_not_finite_are_refused() -> None:
     with pytest.raises(IntegrityError, match="1 of 4 scores a case are not finite"):
         CaseMeans([[0.0, 1.0, np.nan, 1.0]])

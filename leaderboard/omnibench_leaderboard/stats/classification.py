@@ -24,6 +24,7 @@ from omnibench_leaderboard.stats.statistic import (
     Ints,
     Statistic,
     mean_ratio,
+    same_shapes,
 )
 
 AUC = ("auc", "auc_ovr_macro", "auc_ovr_present")
@@ -44,6 +45,7 @@ def from_scores(metric: str, scores: Sequence[Any], labels: npt.ArrayLike) -> St
     """
     runs = [checked(each, labels) for each in scores]
     y = runs[0][1]
+    same_shapes([s for s, _ in runs])
     predicted = [s.argmax(axis=1) for s, _ in runs]
     if metric == "accuracy":
         return CaseMeans([p == y for p in predicted])

@@ -71,6 +71,8 @@ class Panel:
         self._check(cells)
 
     def _check(self, cells: Sequence[Cell]) -> None:
+        if not cells:
+            raise UsageError(f"no encoder has finished runs with {self.metric}")
         if len(self.cells) < len(cells):
             names = [cell.encoder for cell in cells]
             twice = sorted({name for name in names if names.count(name) > 1})

@@ -89,6 +89,7 @@ def by_cases(
         how: Ranking by mean score or by mean rank.
         higher_is_better: Direction of the metric.
     """
+    _require_table(full, datasets=1)
     return stability(
         aggregate(full[None], how, higher_is_better)[0],
         aggregate(resampled, how, higher_is_better),
@@ -113,7 +114,7 @@ def by_seeds(
         UsageError: If some dataset has fewer than three common seeds.
     """
     tables = [np.asarray(each, dtype=np.float64) for each in values]
-    fewest = min(len(each) for each in tables)
+    fewest = min((len(each) for each in tables), default=0)
     if fewest < 3:
         raise UsageError(f"{fewest} common seeds on some dataset: resampling needs three")
     rng = generator("rank-seeds", content)
@@ -138,6 +139,7 @@ def by_datasets(
         higher_is_better: Direction of the metric.
         content: Digests from which random draws derive.
     """
+    _require_table(full, datasets=2)
     rng = generator("rank-datasets", content)
     rows = rng.integers(len(full), size=(DATASET_DRAWS, len(full)))
     # What a dataset contributes does not depend on the other datasets: average contributions.
@@ -149,6 +151,7 @@ def winners_without(
     full: Floats, how: Aggregate = "mean", higher_is_better: bool = True
 ) -> list[tuple[int, ...]]:
     """Return the first-ranked encoders after leaving out each dataset in turn."""
+    _require_table(full, datasets=2)
     winners = []
     for left_out in range(len(full)):
         kept = np.delete(full, left_out, axis=0)
@@ -174,6 +177,16 @@ def display_order(means: Mapping[str, float], tied: set[str]) -> list[str]:
     return sorted(
         means, key=lambda name: (name not in tied, 0.0 if name in tied else -means[name], name)
     )
+
+
+def _require_table(full: Floats, datasets: int) -> None:
+    """Raise `UsageError` unless scores [N, k] are complete and there is something to rank."""
+    missing = int(np.count_nonzero(~np.isfinite(full)))
+    if full.ndim != 2 or len(full) < datasets or full.shape[1] < 2 or missing:
+        raise UsageError(
+            f"scores of shape {full.shape} with {missing} missing: at least {datasets} dataset(s) "
+            "and two encoders, all complete, were expected; see `across.complete`"
+        )
 
 
 def _ranks(values: Floats) -> Ints:

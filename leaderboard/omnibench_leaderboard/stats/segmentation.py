@@ -26,6 +26,7 @@ from omnibench_leaderboard.stats.statistic import (
     Ints,
     Statistic,
     mean_ratio,
+    same_shapes,
 )
 
 Score = Callable[[Ints], Floats]
@@ -43,6 +44,7 @@ def from_counts(metric: str, counts: Sequence[Any], grid: str) -> Statistic | No
         IntegrityError: If these cannot be counts of such images.
     """
     runs = [check_counts(each, grid) for each in counts]
+    same_shapes(runs)
     if metric in PER_IMAGE:
         score, first = PER_IMAGE[metric]
         return CaseMeans([per_image(score, each, first) for each in runs])

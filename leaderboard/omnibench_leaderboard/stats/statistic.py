@@ -116,6 +116,16 @@ class CaseCounts(Statistic):
         return type(self)([self.counts[run] for run in runs], self.formula)
 
 
+def same_shapes(runs: Sequence[npt.NDArray[Any]]) -> None:
+    """Raise `IntegrityError` unless all runs hold arrays of one shape."""
+    shapes = sorted({each.shape for each in runs})
+    if len(shapes) > 1:
+        raise IntegrityError(
+            f"runs of one cell have predictions of shapes {', '.join(map(str, shapes))}: they saw "
+            "other cases or classes and cannot be compared"
+        )
+
+
 def mean_ratio(part: Floats, whole: Floats) -> Floats:
     """Return the mean over the last axis of part / whole, without the entries that are 0 / 0.
 
