@@ -16,7 +16,9 @@ from omnirad.loop import pretrain
 from omnirad.model import create_model
 from omnirad.presets import NANO
 
-MARGIN = 0.15  # of accuracy; the trial run of the specification gained 0.35 in twice the steps
+MARGIN = (
+    0.15  # of accuracy; the trial run of the specification gained 0.37 in three times the steps
+)
 
 
 @pytest.mark.slow
@@ -32,11 +34,13 @@ def test_digits_are_told_apart_better_than_by_random_weights(tmp_path, narrow_na
     labels = digits.target[:, None]
     np.savez(
         tmp_path / "digits.npz",
-        **{"train_images": images[:1300], "train_labels": labels[:1300]},
-        **{"val_images": images[1300:], "val_labels": labels[1300:]},
+        train_images=images[:1300],
+        train_labels=labels[:1300],
+        val_images=images[1300:],
+        val_labels=labels[1300:],
     )
     data = f"npz:{tmp_path / 'digits.npz'}"
-    recipe = replace(NANO, epochs=16, high_res_share=0.0, sampling="uniform", prototypes=512)
+    recipe = replace(NANO, epochs=10, high_res_share=0.0, sampling="uniform", prototypes=512)
     target = pretrain(Job(recipe=recipe, data=(data,), out=tmp_path / "run", device="cpu"))
     probe = Probe(data, split="val", img_size=56)
     learnt = scores(probe.encoder(create_model("nano", target)), probe.labels)["accuracy"]
