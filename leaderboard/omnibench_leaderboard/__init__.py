@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def omnibench_commands(cli: click.Group) -> None:
-    """Add `omnibench leaderboard …` and `omnibench verify`."""
+    """Add `omnibench leaderboard …`, `omnibench verify` and `omnibench reproduce`."""
     from omnibench_leaderboard.commands import leaderboard, verify
+    from omnibench_leaderboard.reproduce.command import reproduce
 
     cli.add_command(leaderboard)
     cli.add_command(verify)
+    cli.add_command(reproduce)

@@ -1,0 +1,1 @@
+"""`omnibench reproduce`: a published study run again, and a verdict for every printed number."""
