@@ -91,14 +91,16 @@ def pretrain(
 
         click.echo(planned(job, world_size=int(os.environ.get("WORLD_SIZE", "1"))))
         return
-    for notice in recipe.notices():
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one speaks
+    for notice in recipe.notices() if first else ():
         logger.info("note: %s", notice)
     with console.progress() as progress:
         from omnirad.loop import pretrain as run
 
         exported = run(job, progress)
     done = {"run": str(job.out), "encoder": None if exported is None else str(exported)}
-    click.echo(json.dumps(done))
+    if first:
+        click.echo(json.dumps(done))
 
 
 @click.command(cls=Command)

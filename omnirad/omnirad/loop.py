@@ -134,9 +134,10 @@ def restore(run: Run) -> None:
         run.pair.load_state_dict(state["pair"])
         run.optimiser.load_state_dict(state["optimiser"])
         run.monitors.load_state_dict(state["monitors"])
-        logger.info("going on with step %d of %d", run.step, run.schedules.total)
     if run.place.first:
         run.log.cut(run.step)
+        if run.step:
+            logger.info("going on with step %d of %d", run.step, run.schedules.total)
 
 
 def train(run: Run, progress: Progress) -> None:
@@ -188,6 +189,7 @@ def train(run: Run, progress: Progress) -> None:
                 run.save()
             speed.resume()
             if ended:
+                logger.info("stopped after step %d; repeat the command to go on", step)
                 raise KeyboardInterrupt
 
 
