@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 from scipy.optimize import brentq
-from scipy.special import gammaln
+from scipy.special import gammaln, nctdtr
 
 from omnibench.errors import UsageError
 from omnibench_leaderboard.stats.flags import ALPHA
@@ -118,8 +118,8 @@ def detectable(se: float, df: float, alpha: float = ALPHA, power: float = POWER)
 
     def shortfall(noncentrality: float) -> float:
         # The far tail underflows to NaN in scipy where it no longer counts.
-        far = np.nan_to_num(stats.nct.cdf(-critical, df, noncentrality))
-        return float(stats.nct.sf(critical, df, noncentrality) + far) - power
+        far = float(np.nan_to_num(nctdtr(df, noncentrality, -critical)))
+        return 1 - float(nctdtr(df, noncentrality, critical)) + far - power
 
     return se * _root(shortfall, 0.0, critical + 10)
 
@@ -139,7 +139,7 @@ def _noncentral_interval(d: float, df: int, root_n: float) -> tuple[float, float
     for tail in (0.975, 0.025):
 
         def gap(noncentrality: float, tail: float = tail) -> float:
-            below = float(stats.nct.cdf(t, df, noncentrality))
+            below = float(nctdtr(df, noncentrality, t))
             # scipy gives NaN far from t, where nothing, or everything, lies below it.
             return (float(noncentrality < t) if math.isnan(below) else below) - tail
 
