@@ -58,3 +58,12 @@ def add(results: Path, synthetic: ModuleType) -> Callable[..., RunRecord]:
         return made
 
     return save
+
+
+@pytest.fixture(scope="session")
+def boards() -> ModuleType:
+    """Boards made by hand, and names that try to break out of every format."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    import hand_made_boards
+
+    return hand_made_boards

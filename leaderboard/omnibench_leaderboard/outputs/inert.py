@@ -43,6 +43,9 @@ LATEX = {
     "–": "--",
     "—": "---",
     "…": r"\dots{}",
+    # At the start of a row these would be an option of the line break before it.
+    "[": "{[}",
+    "*": "{*}",
     # Braces keep these from joining into dashes and inverted marks.
     "-": "{-}",
     "?": "{?}",

@@ -137,7 +137,9 @@ class Scale:
             return whole if len(whole) > 2 else inside
         raw = (self.high - self.low) / 5
         power = 10.0 ** math.floor(math.log10(raw))
-        step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
+        step = power * next(
+            (m for m, least in ((10, 7), (5, 3), (2, 1.5)) if raw >= least * power), 1
+        )
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
         return [round(i * step, 10) for i in range(first, last + 1)]
 
