@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from omnibench import console
+from omnibench import bench_command, console
 from omnibench.errors import INTERRUPTED, OmnibenchError, SetupError, UsageError
 
 if TYPE_CHECKING:
@@ -326,6 +326,9 @@ def score(results: Path, as_json: bool, plugins: tuple[Path, ...]) -> None:
     worst = max((line.exit_code for line in lines), default=0)
     if worst:
         raise SystemExit(worst)
+
+
+bench_command.add_to(cli, _request, _registry)
 
 
 def main() -> None:

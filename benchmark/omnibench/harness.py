@@ -32,7 +32,7 @@ def execute(
         IntegrityError: If a record that is already there is damaged; nothing is run then.
     """
     store = Store(request.results)
-    device, asked = _accelerator(request.device, request.precision)
+    device, asked = accelerator(request.device, request.precision)
     contexts = {
         (number, seed): RunContext(
             seed=seed,
@@ -125,7 +125,7 @@ def _say_what_is_old(cell: Cell, context: RunContext, record: RunRecord) -> None
         )
 
 
-def _accelerator(device: str, precision: str) -> tuple[str, Precision]:
+def accelerator(device: str, precision: str) -> tuple[str, Precision]:
     """Resolve `auto`: an accelerator with mixed precision where there is one, else CPU in fp32."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     import torch

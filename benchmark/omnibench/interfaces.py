@@ -421,6 +421,33 @@ class NeedsAssets(Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a task's work that can be timed alone, on made-up images.
+
+    Args:
+        name: What tables call it.
+        stage: `once` for every image of a cell, shared by seeds; `training` for every training
+            image of every epoch and seed; `evaluation` for every image that is predicted;
+            `detail` is a piece of another part and not counted again.
+        images: How many images one call handles.
+        call: Does it once.
+    """
+
+    name: str
+    stage: Literal["once", "training", "evaluation", "detail"]
+    images: int
+    call: Callable[[], object]
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """A task whose cost `omnibench bench` can measure before a run."""
+
+    def parts(self, handle: EncoderHandle, recipe: Any, context: RunContext) -> Sequence[Part]:
+        """Return what a run is made of, ready to be called again and again."""
+
+
 # --------------------------------------------------------------------------------------
 # Published numbers
 # --------------------------------------------------------------------------------------

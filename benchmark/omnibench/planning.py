@@ -175,7 +175,7 @@ def plan(request: RunRequest, registry: Registry, progress: Progress | None = No
         for e, encoder in encoders.items()
     }
     Store(request.results).require_writable()
-    handles = {name: _handle(request, encoder) for name, encoder in encoders.items()}
+    handles = {name: encoder_handle(request, encoder) for name, encoder in encoders.items()}
     needed = _assets(request, task.card, fits)
     opened: dict[tuple[int, int | None], Dataset] = {}
     cells = []
@@ -288,7 +288,7 @@ def _check_size(card: DatasetSpec, recipe: Any, fields: Mapping[str, str]) -> No
         )
 
 
-def _handle(request: RunRequest, offer: Offer[EncoderSpec]) -> EncoderHandle:
+def encoder_handle(request: RunRequest, offer: Offer[EncoderSpec]) -> EncoderHandle:
     """Find an encoder's weights and decide how tables name it."""
     card, plugin = offer.card, offer.plugin
     choice = weights.resolve(

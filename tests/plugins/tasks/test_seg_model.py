@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from omnibench.forward import parameter_counts
 from omnibench_plugins.encoders.timm_encoder import build
-from omnibench_plugins.tasks.seg.decoder import Decoder
+from omnibench_plugins.tasks.seg.decoder import Decoder, UpBlock
 from omnibench_plugins.tasks.seg.fusion import Fusion, fusion_grids
 from omnibench_plugins.tasks.seg.hybrid import BASE, SMALL, HybridEncoder, position_code
+from omnibench_plugins.tasks.seg.layers import resize
 from omnibench_plugins.tasks.seg.model import SegmentationModel, Source, WholeNetwork
 from omnibench_plugins.tasks.seg.prior import SpatialPrior
 from omnibench_plugins.tasks.seg.recipe import FAIR, PAPER, RELEASED
@@ -205,6 +206,44 @@ def test_fusion_is_a_1x1_convolution_of_the_resized_concatenation():
         )
         assert torch.allclose(found[i], fused, atol=1e-5)
         assert torch.allclose(fusion.norms[i].running_var, naive.norms[i].running_var, atol=1e-6)
+
+
+def test_running_statistics_are_those_of_the_full_grid():
+    """A mean far above the spread would drown a variance taken as a difference of squares."""
+    torch.manual_seed(0)
+    fusion = Fusion([8, 8, 8], 4).train()
+    written = copy.deepcopy(fusion)
+    taps = [torch.randn(3, 8, 6, 6) * 0.1 + 30 for _ in range(3)]
+    levels = [torch.randn(3, c, s, s) for c, s in ((32, 11), (64, 6), (64, 3))]
+    fusion(taps, levels)
+    for i, times in enumerate((4, 2, 1)):
+        grid = (6 * times, 6 * times)
+        both = torch.cat([resize(taps[i], grid), resize(levels[i], grid)], dim=1)
+        written.norms[i](written.projections[i](both))
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            mine, theirs = (getattr(f.norms[i], name) for f in (fusion, written))
+            assert torch.allclose(mine, theirs, rtol=1e-5), name
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_up_block_is_two_convolutions_of_the_concatenation(training):
+    torch.manual_seed(0)
+    block = UpBlock(6).train(training)
+    block.norm.running_mean.normal_()
+    written = copy.deepcopy(block)
+    for low, high in ((4, 7), (7, 14), (5, 5)):
+        inputs = [torch.randn(2, 6, s, s, requires_grad=True) for s in (low, high)]
+        same = [x.detach().clone().requires_grad_() for x in inputs]
+        found = block(*inputs)
+        joined = torch.cat([resize(same[0], (high, high)), same[1]], dim=1)
+        expected = F.relu(written.refine(F.relu(written.norm(written.join(joined)))))
+        assert torch.allclose(found, expected, atol=1e-5)
+        gradient = torch.randn_like(found)
+        found.backward(gradient)
+        expected.backward(gradient)
+        for mine, theirs in zip(inputs, same, strict=True):
+            assert torch.allclose(mine.grad, theirs.grad, atol=1e-4)
+    assert torch.allclose(block.join.weight.grad, written.join.weight.grad, atol=1e-3)
 
 
 def test_the_lateral_outputs_come_back_on_the_way_up():

@@ -18,10 +18,11 @@ from omnibench.features.rows import HeldRows
 from omnibench.forward import parameter_counts
 from omnibench.handle import EncoderHandle, WeightsChoice
 from omnibench.interfaces import DatasetSpec, EncoderSpec, RunContext, Task
+from omnibench.metrics.segmentation import metrics_from_counts
 from omnibench.recipe import as_document, override
 from omnibench.seeding import seed_initialisation
 from omnibench_plugins.encoders.timm_encoder import build
-from omnibench_plugins.tasks.seg.evaluate import evaluate, pixel_counts
+from omnibench_plugins.tasks.seg.evaluate import evaluate, pixel_counts, top_class
 from omnibench_plugins.tasks.seg.inputs import FrozenInputs
 from omnibench_plugins.tasks.seg.layers import resize
 from omnibench_plugins.tasks.seg.losses import dice_loss, pixel_loss
@@ -30,10 +31,13 @@ from omnibench_plugins.tasks.seg.model import SegmentationModel, Source
 from omnibench_plugins.tasks.seg.recipe import FAIR, PAPER, QUICK, RECIPES, SegRecipe
 from omnibench_plugins.tasks.seg.samples import read_data
 from omnibench_plugins.tasks.seg.sheet import nearest, verdicts
+from omnibench_plugins.tasks.seg.taps import TAPS
 from omnibench_plugins.tasks.seg.task import Segmentation
 
 TASK = Segmentation()
 SOURCE = Source(64, (64, 64, 64), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # as `test_vit`
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+OWN = Source(64, (64, 64, 64), *IMAGENET)  # under the paper's normalisation
 TINY = dataclasses.replace(PAPER, image_size=64, epochs=2, batch_size=4, lr=1e-3)
 
 
@@ -337,6 +341,53 @@ def test_pixel_counts_are_those_of_a_loop_over_classes(classes):
             a, b = t[image] == c, p[image] == c
             expected = [(a & b).sum(), (~a & b).sum(), (a & ~b).sum(), (~a & ~b).sum()]
             assert pixel_counts(p, t.byte(), classes)[image, c].tolist() == expected
+
+
+@pytest.mark.parametrize("classes", [2, 3, 11, 16, 17])
+def test_the_running_maximum_is_argmax_and_counts_are_those_of_integers(classes):
+    draw = torch.Generator().manual_seed(classes)
+    # few different values, so that ties abound
+    logits = torch.randint(-2, 3, (3, classes, 9, 7), generator=draw).float()
+    predicted = top_class(logits)
+    assert predicted.dtype == torch.uint8
+    assert torch.equal(predicted.long(), logits.argmax(dim=1))
+    reference = torch.randint(0, classes, (3, 9, 7), generator=draw).to(torch.uint8)
+    assert pixel_counts(predicted, reference, classes).sum() == 3 * classes * 9 * 7
+    with pytest.raises(ValueError, match=f"holds class {classes} of {classes}"):
+        pixel_counts(predicted, torch.full_like(reference, classes), classes)
+
+
+def test_features_in_half_precision_move_a_score_by_less_than_a_twentieth_of_a_point(tmp_path):
+    """One trained head, evaluated on maps kept in fp32 and in fp16."""
+    dataset = blobs(counts=(16, 4, 32))
+    found = outcome(dataset, dataclasses.replace(TINY, epochs=6))
+    model = SegmentationModel(OWN, 2, TINY).eval()
+    model.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in found.weights.items()})
+    data = read_data(dataset, TINY, RunContext(seed=0).progress)
+    scores = {}
+    for storage in ("fp32", "fp16"):
+        encoder = handle()
+        encoder.storage, encoder.store = storage, FeatureStore(tmp_path, 10**9)
+        rows = encoder.features(
+            TAPS["timm"],
+            normalization="imagenet",
+            size=64,
+            antialias=False,
+            device="cpu",
+            precision="fp32",
+        ).of(dataset, "test", RunContext(seed=0).progress)
+        inputs = FrozenInputs(model, data, {"test": rows}, RunContext(seed=0))
+        counts = evaluate(
+            inputs, "test", data.splits["test"], RunContext(seed=0), np.array([0])
+        ).counts
+        scores[storage] = {m.id: m.value for m in metrics_from_counts(counts, "64")}
+    assert np.array_equal(counts.shape, found.predictions["test_counts@64"].shape)
+    trained = {m.id: m.value for m in TASK.score(found.predictions)}
+    assert scores["fp32"]["miou_dataset@64"] == trained["miou_dataset@64"]
+    assert scores["fp32"]["miou_dataset@64"] > 0.5
+    assert scores["fp16"]["miou_dataset@64"] == pytest.approx(
+        scores["fp32"]["miou_dataset@64"], abs=5e-4
+    )
 
 
 # labels -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from omnibench.interfaces import (
     EncoderSpec,
     Metric,
     Outcome,
+    Part,
     Precision,
     RunContext,
 )
@@ -80,6 +81,12 @@ class Classification(Labelled):
     def headline(self, recipe: ClsRecipe) -> str:
         """Return `f1_macro`."""
         return "f1_macro"
+
+    def parts(self, handle: EncoderHandle, recipe: ClsRecipe, context: RunContext) -> list[Part]:
+        """Return what a run is made of, for `omnibench bench`."""
+        from omnibench_plugins.tasks.cls.parts import parts
+
+        return parts(handle, recipe, context)
 
     def run(
         self, handle: EncoderHandle, dataset: Dataset, recipe: ClsRecipe, context: RunContext

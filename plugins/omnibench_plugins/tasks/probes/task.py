@@ -10,6 +10,7 @@ from omnibench.interfaces import (
     DatasetSpec,
     EncoderSpec,
     Outcome,
+    Part,
     Precision,
     RunContext,
 )
@@ -49,6 +50,12 @@ class _Probe(Labelled):
     def stochastic(self, recipe: ProbeRecipe) -> bool:
         """Nothing is drawn: every seed would give the same record."""
         return False
+
+    def parts(self, handle: EncoderHandle, recipe: ProbeRecipe, context: RunContext) -> list[Part]:
+        """Return what a run is made of, for `omnibench bench`."""
+        from omnibench_plugins.tasks.cls.parts import encoding
+
+        return encoding(handle, recipe.image_size, context)
 
     def headline(self, recipe: ProbeRecipe) -> str:
         """Return `f1_macro`."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from omnibench.errors import IntegrityError
+from omnibench.errors import IntegrityError, UsageError
 from omnibench.interfaces import (
     Dataset,
     DatasetSpec,
     EncoderSpec,
     Metric,
     Outcome,
+    Part,
     Precision,
     RunContext,
 )
@@ -30,7 +31,7 @@ class Segmentation:
     """Segmentation as in OmniRad, Sec. 3.3 and 4.4."""
 
     name = "seg"
-    version = 1
+    version = 2
     summary = "one class a pixel: hybrid encoder and decoder on a frozen encoder"
     recipes = tuple(RECIPES)
     tunings: tuple[str, ...] = ()
@@ -83,6 +84,14 @@ class Segmentation:
         from omnibench_plugins.tasks.seg.run import run
 
         yield run(handle, dataset, recipe, context)
+
+    def parts(self, handle: EncoderHandle, recipe: SegRecipe, context: RunContext) -> list[Part]:
+        """Return what a run is made of, for `omnibench bench`."""
+        from omnibench_plugins.tasks.seg.parts import parts
+
+        if recipe.model == "end_to_end":
+            raise UsageError("whole networks cannot be measured yet; name an encoder")
+        return parts(handle, recipe, context)
 
     def score(
         self, predictions: Mapping[str, np.ndarray[Any, Any]], split: str = "test"
