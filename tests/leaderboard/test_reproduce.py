@@ -14,13 +14,13 @@ from click.testing import CliRunner
 
 from omnibench import hub
 from omnibench.cli import cli
-from omnibench.errors import SetupError, UsageError
+from omnibench.errors import INTERRUPTED, SetupError, UsageError
 from omnibench.hookspecs import hookimpl
 from omnibench.interfaces import DataAccess, Dataset, DatasetSpec, EncoderSpec, PublishedValue
 from omnibench.registry import Registry
 from omnibench_leaderboard.collect import collect
 from omnibench_leaderboard.reproduce import cost, grid
-from omnibench_leaderboard.reproduce.filling import fill
+from omnibench_leaderboard.reproduce.filling import _run, fill
 from omnibench_leaderboard.reproduce.judging import judge, of_cells
 from omnibench_leaderboard.reproduce.missing import Lack, Machine
 from omnibench_leaderboard.reproduce.planning import plan
@@ -264,6 +264,12 @@ def test_what_is_known_to_be_missing_is_not_started(tmp_path):
     failed, worst = fill(jobs, ["--no-such-option"], Machine(known, tmp_path).lacks)
     assert worst == SetupError.exit_code
     assert failed == {jobs[0].cells[0].key: "the data are not here; download them"}
+
+
+def test_an_interrupted_run_interrupts_and_a_killed_one_has_failed():
+    with pytest.raises(KeyboardInterrupt):
+        _run([sys.executable, "-c", f"raise SystemExit({INTERRUPTED})"])
+    assert _run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 1
 
 
 def test_contradicting_options_are_refused(tmp_path):

@@ -41,7 +41,9 @@ def print_plan(plan: Plan) -> None:
     heading = f"missing ({len(lacks)}), looked for on this machine only:"
     console.print_lines([heading if lacks else "nothing is missing"])
     for lack, waiting in lacks.items():
-        console.print_lines([f"  {lack.kind} {lack.what} ({waiting} cells): {lack.reason}"])
+        console.print_lines(
+            [f"  {lack.kind} {lack.what} (cells waiting: {waiting}): {lack.reason}"]
+        )
     console.print_lines([f"licence of {name}: {text}" for name, text in plan.licences.items()])
 
 
@@ -50,7 +52,7 @@ def print_verdicts(judged: Sequence[Judged]) -> None:
     console.print_table(
         ("cell", "table", "metric", "printed", "own", "n", "diff", "95 %", "TOST p", "verdict"),
         [_verdict(row) for row in judged],
-        title="printed numbers beside our own, in percent",
+        title="printed numbers beside our own: percent, of splits images",
     )
     # A reason that many share is said once.
     reasons = Counter((row.outcome, row.reason) for row in judged if row.reason)
@@ -74,6 +76,8 @@ def _cells(plan: Plan, run: Planned) -> list[tuple[object, ...]]:
 
 
 def _cost(plan: Plan, run: Planned) -> tuple[str, str]:
+    if run.needless:
+        return "–", "–"
     if run.flops is None:
         return "?", "?"
     return f"{run.flops / 1e15:.3g}", f"{plan.hours(run.flops):.3g}"
@@ -91,7 +95,9 @@ def _verdict(row: Judged) -> tuple[object, ...]:
         "–" if row.mean is None else _mean_sd(row.mean, row.sd, digits),
         row.n or "–",
         "–" if test is None else f"{test.difference:+.2f}",
-        "–" if test is None else show.interval(test.interval, "percent", signed=True),
+        "–"
+        if test is None or test.interval is None
+        else "[{:+.2f}, {:+.2f}]".format(*test.interval),
         "–" if test is None else show.p_value(test.equivalence),
         row.outcome.value,
     )

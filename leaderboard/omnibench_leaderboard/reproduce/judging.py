@@ -38,7 +38,7 @@ class Judged:
         value: The printed number.
         outcome: The verdict.
         reason: Why it is no better one.
-        mean: Own mean on the printed scale; None where there are no runs.
+        mean: Own mean on the printed scale, of a split's size the card's; None without runs.
         sd: Own SD over runs, of a pooled value over datasets too.
         n: Own runs.
         margin: Largest difference that counts as none, on the printed scale.
@@ -145,7 +145,7 @@ def _size(study: Study, registry: Registry, value: PublishedValue) -> Judged:
         return Judged(value=value, outcome=Outcome.NOT_COMPARABLE, reason=reason)
     found = card.split_sizes[SPLITS.index(value.printed_metric)]
     outcome = Outcome.MATCHES if found == value.value else Outcome.DIFFERS
-    return Judged(value=value, outcome=outcome, mean=float(found), n=1)
+    return Judged(value=value, outcome=outcome, mean=float(found))
 
 
 def _told(
