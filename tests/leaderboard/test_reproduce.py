@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -270,6 +271,30 @@ def test_an_interrupted_run_interrupts_and_a_killed_one_has_failed():
     with pytest.raises(KeyboardInterrupt):
         _run([sys.executable, "-c", f"raise SystemExit({INTERRUPTED})"])
     assert _run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 1
+
+
+def test_a_run_ends_with_the_process_that_waits_for_it(tmp_path):
+    told = tmp_path / "told"
+    child = (
+        "import pathlib, signal, sys, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path({str(told)!r}).touch(), sys.exit()))\n"
+        f"pathlib.Path({str(tmp_path / 'up')!r}).touch()\n"
+        "time.sleep(60)\n"
+    )
+
+    def when_up(signum, frame):
+        if (tmp_path / "up").exists():
+            raise SystemExit(INTERRUPTED)
+
+    before = signal.signal(signal.SIGALRM, when_up)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    try:
+        with pytest.raises(SystemExit):
+            _run([sys.executable, "-c", child])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert told.exists()
 
 
 def test_contradicting_options_are_refused(tmp_path):

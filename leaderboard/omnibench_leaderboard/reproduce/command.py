@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from omnibench.errors import UsageError
+from omnibench.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from omnibench.registry import Registry
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     "--results", type=click.Path(path_type=Path), default=Path("results"), help="Where records lie"
 )
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where datasets lie")
-@click.option("--cache", type=click.Path(path_type=Path), help="As for run")
+@click.option("--cache", type=click.Path(path_type=Path), help="Cache folder, as for run")
 @click.option("--offline", is_flag=True, help="Never touch the network; what is missing is left")
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
@@ -97,11 +98,16 @@ def reproduce(
     options = ["--results", str(results), "--data-root", str(root), "--cache", str(cache)]
     options += ["--device", device, "--precision", precision, *(["--offline"] if offline else [])]
     options += [text for file in plugins for text in ("--plugin", str(file))]
+    signal.signal(signal.SIGTERM, _terminate)
     left = _unfinished(found, jobs, _so_far(results, registry))
     failed, worst = fill(left, options, machine.lacks if offline else lambda job: ())
     _judge(found, _so_far(results, registry), registry, failed, as_json)
     if worst:
         raise SystemExit(worst)
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise SystemExit(INTERRUPTED)
 
 
 def _plan(

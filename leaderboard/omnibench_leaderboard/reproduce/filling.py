@@ -31,6 +31,7 @@ def fill(
 
     Raises:
         KeyboardInterrupt: Once the run that was interrupted has ended.
+        SystemExit: Likewise, where this process was told to terminate.
     """
     failed: dict[Key, str] = {}
     worst = 0
@@ -55,6 +56,11 @@ def _run(command: list[str]) -> int:
             code = process.wait()
         except KeyboardInterrupt:
             # The terminal has interrupted the run too: it writes what it knows, and ends.
+            process.wait()
+            raise
+        except SystemExit:
+            # A signal to this process alone: the run is told, so that none is left behind.
+            process.terminate()
             process.wait()
             raise
     if code == INTERRUPTED:

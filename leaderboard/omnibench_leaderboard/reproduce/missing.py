@@ -61,8 +61,9 @@ class Machine:
         except OmnibenchError as error:
             yield Lack(kind="task", what=key.task, reason=str(error))
             return
-        if reason := task.accepts(dataset, encoder, recipe):
-            yield Lack(kind="task", what=key.task, reason=reason)
+        refused = [task.accepts(view, encoder, recipe) for view in (dataset, *dataset.views)]
+        if refused[0] and all(refused):
+            yield Lack(kind="task", what=key.task, reason=refused[0])
             return
         if reason := _weights(encoder):
             yield Lack(kind="weights", what=encoder.name, reason=reason)
