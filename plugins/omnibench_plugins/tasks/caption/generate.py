@@ -76,7 +76,7 @@ def captions(
 ) -> list[str]:
     """Write a caption for every image of a split, in chunks of one size."""
     model.eval()
-    count = len(tokens.images[split])
+    count = len(tokens.rows[split])
     context.progress.start(f"captioning {split} images, {decoding.name}", count)
     written: list[str] = []
     for part, filled in chunks(torch.arange(count)):

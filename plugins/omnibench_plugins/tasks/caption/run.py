@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from omnibench.encoder import Encoder
+from omnibench.features.readings import TOKENS
 from omnibench.forward import parameter_counts
 from omnibench.handle import EncoderHandle
 from omnibench.interfaces import Dataset, Outcome, RunContext
@@ -30,10 +30,9 @@ from omnibench_plugins.tasks.caption.language_model import (
 from omnibench_plugins.tasks.caption.model import Captioner
 from omnibench_plugins.tasks.caption.model_files import SCRATCH
 from omnibench_plugins.tasks.caption.recipe import CaptionRecipe, Decoding
-from omnibench_plugins.tasks.caption.samples import Texts, read_images, read_texts
+from omnibench_plugins.tasks.caption.samples import Texts, read_texts
 from omnibench_plugins.tasks.caption.tokenizer import CaptionTokenizer
-from omnibench_plugins.tasks.caption.tokens import VisualTokens, visual_tokens
-from omnibench_plugins.tasks.frozen import unchanged
+from omnibench_plugins.tasks.caption.tokens import VisualTokens
 
 log = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -58,32 +57,39 @@ def run(
         PluginError: If an encoder changes although it is frozen.
         SetupError: If `OMNIBENCH_WORDNET` names a folder without WordNet's files.
     """
-    encoder = handle.build(normalization=recipe.normalization, pool=recipe.pool).freeze()
+    features = handle.features(
+        TOKENS,
+        normalization=recipe.normalization,
+        size=recipe.image_size,
+        antialias=True,
+        device=context.device,
+        precision=context.precision,
+    )
     # What cannot work is refused before data are read.
     wordnet.found()  # METEOR's synonyms; raises where a wrong folder is named
-    visual_tokens(encoder, torch.zeros(1, 3, recipe.image_size, recipe.image_size), "patches")
+    _ = features.facts
     asset = context.assets.get("language_model")
     if asset is not None:
         read_config(asset, recipe)
     texts = read_texts(dataset)
-    with unchanged(encoder, handle.card.name):
-        trained = train(encoder, texts, recipe, context, order=dataset.name)
+    tokens = VisualTokens(features, dataset, recipe, context)
+    trained = train(tokens, texts, recipe, context, order=dataset.name)
     for number, decoding in enumerate(recipe.searches):
         yield _outcome(trained, texts, recipe, context, decoding, headline=number == 0)
 
 
 def train(
-    encoder: Encoder,
+    tokens: VisualTokens,
     texts: dict[str, Texts],
     recipe: CaptionRecipe,
     context: RunContext,
     *,
     order: str,
 ) -> Trained:
-    """Read images, keep their tokens, and train bridge and language model.
+    """Train bridge and language model.
 
     Args:
-        encoder: Configured and frozen.
+        tokens: Of every split.
         texts: Captions of every split.
         recipe: The protocol.
         context: Seed, device, precision, progress, the language model's files.
@@ -96,10 +102,8 @@ def train(
         language_model, tokenizer = from_scratch(written, recipe)
     else:
         language_model, tokenizer = pretrained(asset, read_config(asset, recipe), recipe)
-    bridge = Bridge(encoder.embed_dim, language_model.config.d_model, recipe)
+    bridge = Bridge(tokens.facts.embed_dim, language_model.config.d_model, recipe)
     model = Captioner(bridge, language_model, tokenizer.ids, recipe).to(context.device)
-    images = read_images(texts, recipe.image_size, context.progress)
-    tokens = VisualTokens(encoder.to(context.device), images, recipe, context)
     pairs = {name: _pairs(name, texts[name], tokenizer, tokens) for name in ("train", "val")}
     for warning in _flags_of_protocol(len(pairs["train"]), recipe):
         log.warning("%s", warning)
@@ -125,7 +129,7 @@ def _outcome(
     model, tokenizer, tokens, course = trained
     start = time.perf_counter()
     found = captions(model, tokens, "test", tokenizer, recipe, decoding, context)
-    seconds = time.perf_counter() - start + tokens.seconds.get("test", 0.0)
+    seconds = time.perf_counter() - start + tokens.rows["test"].seconds
     predictions = _arrays("test", texts, found, tokenizer, recipe)
     if headline:
         of_val = captions(model, tokens, "val", tokenizer, recipe, decoding, context)
@@ -135,7 +139,7 @@ def _outcome(
     return Outcome(
         variant=decoding.name,
         predictions=predictions,
-        params_total=total + parameter_counts(tokens.encoder).total,
+        params_total=total + tokens.facts.params,
         params_trainable=trainable,
         images_per_second=len(found) / seconds,
         details={

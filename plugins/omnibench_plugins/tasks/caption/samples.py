@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from omnibench.errors import IntegrityError
-from omnibench.interfaces import SPLITS, Dataset, Progress, Split
-from omnibench.loading import resized_images
+from omnibench.interfaces import SPLITS, Dataset, Split
 
 FEWEST = 2  # training captions; one cannot show that a model looks at images
 SHOWN = 5  # ids that messages name
@@ -43,14 +40,6 @@ def read_texts(dataset: Dataset) -> dict[str, Texts]:
             f"{FEWEST} are needed, and hundreds to learn from"
         )
     return texts
-
-
-def read_images(texts: dict[str, Texts], size: int, progress: Progress) -> dict[str, Tensor]:
-    """Decode every image once and squash it to `size` pixels: [N, C, size, size] a split."""
-    return {
-        name: resized_images(of_split.split, size, antialias=True, progress=progress)
-        for name, of_split in texts.items()
-    }
 
 
 def _checked(dataset: Dataset, name: str) -> Texts:

@@ -11,14 +11,17 @@ import torch
 from PIL import Image
 
 from omnibench.errors import IntegrityError, PluginError, RunFailed, UsageError
+from omnibench.features.cache import FeatureStore
+from omnibench.features.frozen import FrozenFeatures, fingerprint
+from omnibench.features.readings import TOKENS
 from omnibench.interfaces import DatasetSpec, EncoderSpec, NeedsAssets, RunContext, Task
+from omnibench.loading import as_images
 from omnibench.recipe import as_document, override
 from omnibench_plugins.tasks.caption.recipe import FAIR, PAPER, QUICK, RELEASED, Decoding
 from omnibench_plugins.tasks.caption.samples import read_texts
 from omnibench_plugins.tasks.caption.sheet import sheet_png, wrapped
 from omnibench_plugins.tasks.caption.task import Captioning
-from omnibench_plugins.tasks.caption.tokens import VisualTokens, visual_tokens
-from omnibench_plugins.tasks.frozen import fingerprint
+from omnibench_plugins.tasks.caption.tokens import VisualTokens
 
 TASK = Captioning()
 CARD = DatasetSpec(name="c", kind="captions", open=lambda access: None)
@@ -281,27 +284,48 @@ def test_scratch_is_said_in_the_record_and_under_tables(vit_handle, fields):
     assert any(f.startswith("WARM-UP: 100 warm-up steps, but training ends after 3") for f in flags)
 
 
-def test_tokens_are_the_same_kept_or_computed_again(vit_handle, fields):
-    encoder = vit_handle().build(normalization="imagenet", pool="checkpoint").freeze()
-    images = {"train": torch.randint(0, 255, (21, 1, 32, 32), dtype=torch.uint8)}
-    for which, count in (("patches", 16), ("all", 17)):
-        recipe = dataclasses.replace(TINY, visual_tokens=which)
-        kept = VisualTokens(encoder, images, recipe, RunContext(seed=0))
-        again = VisualTokens(encoder, images, recipe, RunContext(seed=0), keep_bytes=1000)
-        assert list(kept.kept) == ["train"] and not again.kept
-        index = torch.tensor([20, 3, 17])
-        assert kept.read("train", index).shape == (3, count, 32)
-        assert torch.allclose(kept.read("train", index), again.read("train", index), atol=1e-6)
+def visual(handle, dataset, which):
+    features = FrozenFeatures(
+        handle,
+        TOKENS,
+        normalization="own",
+        size=32,
+        antialias=True,
+        device="cpu",
+        precision="fp32",
+    )
+    recipe = dataclasses.replace(TINY, visual_tokens=which)
+    return features, VisualTokens(features, dataset, recipe, RunContext(seed=0))
 
 
-def test_class_tokens_come_first_and_their_absence_is_no_obstacle(vit_handle, tokenless_handle):
-    image = torch.rand(1, 3, 32, 32)
-    encoder = vit_handle().build(normalization="own", pool="checkpoint").freeze()
-    features = encoder(image)
-    found = visual_tokens(encoder, image, "all")
-    assert torch.equal(found[:, :1], features.prefix) and torch.equal(found[:, 1:], features.tokens)
-    without = tokenless_handle.build(normalization="own", pool="checkpoint").freeze()
-    assert visual_tokens(without, image, "all").shape == (1, 16, 32)
+@pytest.mark.parametrize(("which", "count"), [("patches", 16), ("all", 17)])
+def test_tokens_are_the_same_kept_computed_again_or_stored(
+    vit_handle, fields, monkeypatch, tmp_path, which, count
+):
+    index = torch.tensor([20, 3, 17])
+    _, kept = visual(vit_handle(), fields(), which)
+    expected = kept.read("train", index)
+    assert expected.shape == (3, count, 32)
+    for _ in range(2):
+        stored = vit_handle()
+        stored.store = FeatureStore(tmp_path, 10**9)
+        assert torch.equal(visual(stored, fields(), which)[1].read("train", index), expected)
+    monkeypatch.setattr(FrozenFeatures, "hold_bytes", 0)
+    _, again = visual(vit_handle(), fields(), which)
+    assert torch.equal(again.read("train", index), expected)
+
+
+def test_class_tokens_come_first_and_their_absence_is_no_obstacle(
+    vit_handle, tokenless_handle, fields
+):
+    features, tokens = visual(vit_handle(), fields(), "all")
+    found = tokens.read("test", torch.arange(12))
+    images = features.images(fields(), "test", RunContext(seed=0).progress)[torch.arange(12)]
+    said = features.encoder(as_images(images, "cpu"))
+    assert torch.allclose(found[:, :1], said.prefix, atol=1e-6)
+    assert torch.allclose(found[:, 1:], said.tokens, atol=1e-6)
+    _, without = visual(tokenless_handle, fields(), "all")
+    assert without.read("test", torch.arange(2)).shape == (2, 16, 32)
 
 
 def test_captions_of_a_convolutional_encoder_of_any_width(fields, bart_context):
