@@ -22,20 +22,20 @@ MEASURED = {
     "language_model": "scratch",
     "image_size": "112",
     "merger_tokens": "8",
-    "text_max_length": "40",
+    "text_max_length": "20",
     "batch_size": "16",
-    "lr": "1e-3",
-    "warmup_steps": "40",
-    "epochs": "6",
+    "lr": "4e-4",
+    "warmup_steps": "100",
+    "epochs": "12",
     "evaluate_every": "57",
-    "decodings": "beam1-40",
+    "decodings": "beam1-20,beam5-20",
 }
 COMPARED = ("bleu", "rouge_l")
 
 
 @pytest.fixture
-def run(test_data: Path, tmp_path: Path) -> Callable[..., tuple[Any, RunRecord, Store]]:
-    """Runs the first seed; returns the dataset, the headline's record and where it lies."""
+def run(test_data: Path, tmp_path: Path) -> Callable[..., tuple[Any, list[RunRecord], Store]]:
+    """Runs the first seed; returns the dataset, a record a decoding and where they lie."""
 
     def run(recipe: str, settings: dict[str, str], **changes: Any) -> Any:
         request = RunRequest(
@@ -54,9 +54,9 @@ def run(test_data: Path, tmp_path: Path) -> Callable[..., tuple[Any, RunRecord, 
             **changes,
         )
         [cell] = plan(request, Registry.discover())
-        record = next(iter(execute([cell], request)))[1]
-        assert record.status == "complete", record.failure
-        return cell.dataset, record, Store(request.results)
+        records = [record for _, record, _ in execute([cell], request)]
+        assert all(record.status == "complete" for record in records), records[0].failure
+        return cell.dataset, records, Store(request.results)
 
     return run
 
@@ -69,7 +69,7 @@ def scores(predictions: Any, captions: Any) -> dict[str, float]:
 
 def test_a_few_real_figures_pass_from_names_to_records(run):
     settings = MEASURED | {"epochs": "1", "decodings": "beam1-8", "image_size": "56"}
-    dataset, record, store = run("quick", settings, limit=6)
+    dataset, [record], store = run("quick", settings, limit=6)
     arrays = store.predictions(record)
     assert arrays["test_ids"].tolist() == dataset.split("test").ids.tolist()
     assert arrays["test_references"].shape[0] == 6
@@ -79,22 +79,23 @@ def test_a_few_real_figures_pass_from_names_to_records(run):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_training_beats_the_commonest_caption_and_other_images_captions(run, capsys):
-    dataset, record, store = run("fair", MEASURED)
-    losses = [loss for _, loss in record.details["val_losses"]]
-    arrays = store.predictions(record)
-    written = arrays["test_captions"]
+def test_training_beats_the_commonest_caption_and_captions_of_other_images(run, capsys):
+    dataset, records, store = run("paper", MEASURED)
+    losses = [loss for _, loss in records[0].details["val_losses"]]
+    assert min(losses) < 0.9 * losses[0], losses
     train = dataset.split("train")
     texts = Counter(text for i in range(len(train)) for text in train.target(i))
-    model = scores(arrays, written)
-    commonest = scores(arrays, [texts.most_common(1)[0][0]] * len(written))
-    turns = [scores(arrays, np.roll(written, turn)) for turn in range(1, len(written), 7)]
-    shuffled = {name: float(np.mean([turn[name] for turn in turns])) for name in COMPARED}
-    with capsys.disabled():
-        print(f"\nvalidation loss {losses}, {len(set(written))} different captions")
-        print(f"model {model}, commonest caption {commonest}, shuffled images {shuffled}")
-    assert min(losses) < 0.9 * losses[0]
-    assert len(set(written.tolist())) > 1
-    for name in COMPARED:
-        assert model[name] > commonest[name]
-        assert model[name] > shuffled[name]
+    [(commonest, _)] = texts.most_common(1)
+    for record in records:
+        arrays = store.predictions(record)
+        written = arrays["test_captions"]
+        model = scores(arrays, written)
+        constant = scores(arrays, [commonest] * len(written))
+        turns = [scores(arrays, np.roll(written, turn)) for turn in range(1, len(written))]
+        others = {name: float(np.mean([turn[name] for turn in turns])) for name in COMPARED}
+        with capsys.disabled():
+            print(f"\n{record.identity['task']['variant']}: {len(set(written.tolist()))} captions")
+            print(f"validation loss {losses}")
+            print(f"model {model}\ncommonest caption {constant}\nother images {others}")
+        assert len(set(written.tolist())) > 1
+        assert all(model[name] > max(constant[name], others[name]) for name in COMPARED)
