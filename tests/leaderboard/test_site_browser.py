@@ -24,6 +24,12 @@ def browser():
         opened.close()
 
 
+def new_context(browser, **options):
+    context = browser.new_context(**options)
+    context.set_default_timeout(120_000)  # machines that test are busy
+    return context
+
+
 @pytest.fixture(scope="module")
 def site(boards, tmp_path_factory):
     """A site of an ordinary and one of a hostile board."""
@@ -38,7 +44,7 @@ def site(boards, tmp_path_factory):
 @pytest.fixture
 def visit(browser, site):
     """Open a page; at the end, nothing may have gone wrong or left the folder."""
-    context = browser.new_context()
+    context = new_context(browser)
     problems, asked = [], []
     context.on("request", lambda request: asked.append(request.url))
 
@@ -108,7 +114,7 @@ def test_filtering_hides_rows_and_announces_how_many_are_left(visit):
 
 
 def test_without_javascript_the_table_stands_best_first(browser, site):
-    context = browser.new_context(java_script_enabled=False)
+    context = new_context(browser, java_script_enabled=False)
     page = context.new_page()
     page.goto((site / "wide/index.html").as_uri())
     assert encoders(page) == [f"encoder-{letter}" for letter in "abcdefgh"]
@@ -132,7 +138,7 @@ def test_a_phone_shows_every_page_without_sideways_scrolling(visit, site, board,
 
 
 def test_the_policy_stops_a_script_that_got_in(browser, site):
-    context = browser.new_context()
+    context = new_context(browser)
     page = context.new_page()
     page.goto((site / "wide/index.html").as_uri())
     page.evaluate(
@@ -147,7 +153,7 @@ def test_the_policy_stops_a_script_that_got_in(browser, site):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast_in_light_and_dark(browser, site, scheme):
-    context = browser.new_context(color_scheme=scheme)
+    context = new_context(browser, color_scheme=scheme)
     page = context.new_page()
     page.goto((site / "wide/index.html").as_uri())
     for selector in ("p", "caption", "td a", ".note", ".published td", ".badge"):
