@@ -149,6 +149,13 @@ def test_a_printed_number_that_says_why_it_is_not_comparable_is_believed(results
     assert (row.outcome, row.reason) == (Outcome.NOT_COMPARABLE, "another metric")
 
 
+def test_a_match_is_not_believed_where_runs_failed(results, add, own):
+    add("vit-a", 5, failure={"kind": "nan_loss"}, status="failed", metrics={}, predictions=None)
+    matching, differing = verdicts(results, printed(own), printed(own + 5))
+    assert matching.outcome is Outcome.UNDECIDED and "failed runs: 1" in matching.reason
+    assert differing.outcome is Outcome.DIFFERS
+
+
 def test_one_run_and_a_number_without_sd(results, add, own):
     add("vit-b", 0, cases=CASES)
     single, value = verdicts(results, printed(80.0, encoder="vit-b"), printed(own + 20, sd=None))
@@ -212,7 +219,8 @@ def test_a_plan_counts_what_is_left_and_names_what_is_missing(results, add, tmp_
     }
     assert made.licences == {"breastmnist": "CC BY-NC 4.0, not for commercial use"}
     first, second, _ = made.runs
-    assert first.flops == pytest.approx(3 / 5 * second.flops)
+    assert first.flops_left == pytest.approx(3 / 5 * second.flops_left)
+    assert made.flops == first.flops_left + second.flops_left
     assert made.hours(3.6e15) == 1.0
     assert json.loads(json.dumps(made.as_json()))["runs_left"] == 8
 

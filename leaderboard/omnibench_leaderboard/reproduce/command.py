@@ -164,10 +164,7 @@ def _unfinished(study: Study, jobs: Sequence[Job], collection: Collection) -> li
     from omnibench_leaderboard.reproduce.planning import finished
 
     return [
-        job
-        for job in jobs
-        if not all(cell.reason for cell in job.cells)
-        and finished(study, collection, job) < job.seeds
+        job for job in jobs if not job.needless and finished(study, collection, job) < job.seeds
     ]
 
 

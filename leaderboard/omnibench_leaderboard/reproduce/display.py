@@ -76,11 +76,12 @@ def _cells(plan: Plan, run: Planned) -> list[tuple[object, ...]]:
 
 
 def _cost(plan: Plan, run: Planned) -> tuple[str, str]:
-    if run.needless:
+    flops = run.flops_left
+    if run.job.needless:
         return "–", "–"
-    if run.flops is None:
+    if flops is None:
         return "?", "?"
-    return f"{run.flops / 1e15:.3g}", f"{plan.hours(run.flops):.3g}"
+    return f"{flops / 1e15:.3g}", f"{plan.hours(flops):.3g}"
 
 
 def _verdict(row: Judged) -> tuple[object, ...]:

@@ -70,6 +70,11 @@ class Job:
         return self.cells[0].recipe
 
     @property
+    def needless(self) -> bool:
+        """Nothing that is printed for its cells can be compared with any run."""
+        return all(cell.reason for cell in self.cells)
+
+    @property
     def arguments(self) -> list[str]:
         """What `omnibench run` is told, but for options of the machine."""
         key = self.key

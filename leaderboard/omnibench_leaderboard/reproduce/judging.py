@@ -111,6 +111,9 @@ def _single(value: PublishedValue, found: Match, failed: str) -> Judged:
         test = beside_value(own, value.value, allowed)
     else:
         test = beside_runs(own, value.value, value.sd, value.runs, allowed)
+    if found.failed and test.outcome is Outcome.MATCHES:
+        reason = f"failed runs: {found.failed}; a match is not believed without them"
+        test = replace(test, outcome=Outcome.UNDECIDED, reason=reason)
     sd = statistics.stdev(own) if len(own) > 1 else None
     return _told(value, test, statistics.fmean(own), sd, len(own), allowed)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omnibench.interfaces import PublishedValue
 from omnibench_leaderboard.published import obstacle
@@ -20,10 +20,12 @@ class Match:
     Args:
         runs: By seed, of one recipe and one set of weights.
         reason: Empty where there are runs, or none at all.
+        failed: Seeds of the same cell that were begun and did not finish.
     """
 
     runs: tuple[Run, ...] = ()
     reason: str = ""
+    failed: int = 0
 
 
 def match(study: Study, collection: Collection, value: PublishedValue) -> Match:
@@ -44,7 +46,8 @@ def match(study: Study, collection: Collection, value: PublishedValue) -> Match:
             fit.append(runs)
     if fit:
         order = value.recipes.index
-        return Match(runs=min(fit, key=lambda g: (order(_recipe(g[0])), -len(g), g[0].encoder)))
+        runs = min(fit, key=lambda g: (order(_recipe(g[0])), -len(g), g[0].encoder))
+        return Match(runs=runs, failed=_failed(collection, runs[0]))
     return Match(reason="; ".join(sorted(set(reasons))))
 
 
@@ -71,6 +74,12 @@ def _groups(
         and value.tuning in ("", setting.tuning)
         and value.variant == setting.variant
     ]
+
+
+def _failed(collection: Collection, run: Run) -> int:
+    # A run that failed has come to no variant.
+    cells = [(replace(m.setting, variant=""), m.encoder) for m in collection.missing]
+    return cells.count((replace(run.setting, variant=""), run.encoder))
 
 
 def _obstacle(value: PublishedValue, runs: Sequence[Run]) -> str:

@@ -22,7 +22,7 @@ class Planned:
     Args:
         job: The run's cells and seeds.
         done: Seeds that are finished in every cell.
-        flops: Operations of the seeds that are left; None where they cannot be told.
+        flops: Operations of one seed; None where they cannot be told.
         lacks: What keeps it from starting on this machine.
     """
 
@@ -34,12 +34,12 @@ class Planned:
     @property
     def left(self) -> int:
         """Seeds still to run; none of a run that could be compared with nothing."""
-        return 0 if self.needless else self.job.seeds - self.done
+        return 0 if self.job.needless else self.job.seeds - self.done
 
     @property
-    def needless(self) -> bool:
-        """Nothing printed for it can be compared with any run."""
-        return all(cell.reason for cell in self.job.cells)
+    def flops_left(self) -> float | None:
+        """Operations of the seeds still to run."""
+        return None if self.flops is None else self.left * self.flops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Plan:
     @property
     def flops(self) -> float:
         """Operations of everything that is left and can be told."""
-        return sum(run.flops or 0.0 for run in self.runs)
+        return sum(run.flops_left or 0.0 for run in self.runs)
 
     @property
     def lacks(self) -> dict[Lack, int]:
@@ -111,7 +111,7 @@ def finished(study: Study, collection: Collection, job: Job) -> int:
     for cell in job.cells:
         if not cell.reason:
             wanted &= seeds_of(study, collection, cell)
-    return 0 if all(cell.reason for cell in job.cells) else len(wanted)
+    return 0 if job.needless else len(wanted)
 
 
 def plan(
@@ -132,16 +132,18 @@ def plan(
         machine: Where weights and data are looked for.
         rate: Operations a second, and where that number comes from.
     """
-    runs = []
-    for job in jobs:
-        done = finished(study, collection, job)
-        made = Planned(job=job, done=done, flops=None, lacks=machine.lacks(job))
-        each = _flops(job, registry)
-        flops = None if each is None else each * made.left
-        runs.append(Planned(job=job, done=done, flops=flops, lacks=made.lacks))
+    runs = tuple(
+        Planned(
+            job=job,
+            done=finished(study, collection, job),
+            flops=_flops(job, registry),
+            lacks=machine.lacks(job),
+        )
+        for job in jobs
+    )
     return Plan(
         study=study.name,
-        runs=tuple(runs),
+        runs=runs,
         licences=licences(registry, jobs),
         flops_per_second=rate[0],
         basis=rate[1],
