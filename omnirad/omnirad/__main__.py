@@ -7,6 +7,7 @@ import sys
 import click
 
 from omnirad.commands import export, pack, pretrain, probe
+from omnirad.distil_command import distil
 
 INTERRUPTED = 130
 
@@ -19,7 +20,7 @@ def cli(ctx: click.Context, traceback: bool) -> None:
     ctx.obj = {"traceback": traceback}
 
 
-for command in (pretrain, pack, export, probe):
+for command in (pretrain, distil, pack, export, probe):
     cli.add_command(command)
 
 

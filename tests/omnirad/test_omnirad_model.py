@@ -157,7 +157,7 @@ def test_positions_are_resampled_as_timm_does_and_the_class_row_stays():
 
         load_encoder(small, big.state_dict(), Path("big"), antialias=antialias)
         wanted = resample_abs_pos_embed(big.pos_embed, [4, 4], antialias=antialias)
-        assert small.pos_embed.shape == (1, 17, 192)
+        assert small.pos_embed.shape == (1, 17, 384)
         assert torch.equal(small.pos_embed[:, 0], big.pos_embed[:, 0])
         assert torch.equal(small.pos_embed, wanted)
 
@@ -179,7 +179,7 @@ def test_dinov2_weights_of_518_pixels_start_an_encoder_of_224(test_data):
 
 def test_dinov2s_own_mask_token_and_wrappers_are_left_out(nano_folder, tmp_path):
     state = load_file(nano_folder / "model.safetensors")
-    torch.save({"model": state | {"mask_token": torch.zeros(1, 192)}}, tmp_path / "dinov2.pth")
+    torch.save({"model": state | {"mask_token": torch.zeros(1, 384)}}, tmp_path / "dinov2.pth")
     encoder = create_model("nano", tmp_path / "dinov2.pth")
     assert torch.equal(encoder.cls_token, state["cls_token"])
 
@@ -199,11 +199,11 @@ def spoil(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
     if how == "missing":
         del state["norm.weight"]
     elif how == "surplus":
-        state["blocks.6.norm1.weight"] = torch.zeros(192)
+        state["blocks.3.norm1.weight"] = torch.zeros(384)
     elif how == "of another shape":
-        state["cls_token"] = torch.zeros(1, 1, 384)
+        state["cls_token"] = torch.zeros(1, 1, 192)
     elif how == "not finite":
-        state["cls_token"] = torch.full((1, 1, 192), torch.nan)
+        state["cls_token"] = torch.full((1, 1, 384), torch.nan)
     return state
 
 
@@ -216,7 +216,7 @@ def test_weights_that_do_not_fit_are_refused_with_names(nano_folder, tmp_path, h
 
 
 def test_weights_of_another_size_are_refused(nano_folder):
-    with pytest.raises(IntegrityError, match=r"of 174 tensors 84 missing"):
+    with pytest.raises(IntegrityError, match=r"of 174 tensors 126 missing"):
         create_model("small", nano_folder / "model.safetensors")
     with pytest.raises(IntegrityError, match="not 'vit_base_patch14_dinov2'"):
         create_model("base", nano_folder)

@@ -111,9 +111,9 @@ def test_constant_gammas_correlate_with_nothing():
 def test_files_of_two_sizes_are_refused():
     dinov2, _ = states()
     with torch.device("meta"):
-        small = create_model("small", None).state_dict()
+        base = create_model("base", None).state_dict()
     with pytest.raises(IntegrityError, match="give two files of one size"):
-        compare(small, dinov2)
+        compare(base, dinov2)
     with pytest.raises(IntegrityError, match="has no LayerScale"):
         compare(dinov2, {"patch_embed.proj.weight": torch.zeros(1)})
 

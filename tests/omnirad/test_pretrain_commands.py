@@ -182,7 +182,7 @@ def test_images_go_from_a_folder_through_shards_to_an_encoder_that_timm_loads(
     assert config["pretrained_cfg"]["license"] == "mit"
     for folder in (tmp_path / "run" / "encoder", tmp_path / "half"):
         encoder = timm.create_model(f"local-dir:{folder}", pretrained=True)
-        assert encoder.embed_dim == 192 and encoder.patch_embed.img_size == (28, 28)
+        assert encoder.embed_dim == 384 and encoder.patch_embed.img_size == (28, 28)
     assert "there are: 6" in refused(5, "export", tmp_path / "run", tmp_path / "x", "--step", "5")
     assert "has not a checkpoint" in refused(5, "export", tmp_path / "half", tmp_path / "x")
 
