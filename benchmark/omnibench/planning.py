@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -221,7 +222,7 @@ def _check_exclusive(request: RunRequest) -> None:
         )
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", request.device):
         raise UsageError(f"--device {request.device!r} is none of auto, cpu, cuda and cuda:N")
-    if not request.cache_limit > 0:
+    if not 0 < request.cache_limit < math.inf:
         raise UsageError("--cache-limit takes a number of GB above 0; --no-cache keeps nothing")
     if request.limit is not None and request.limit < 2:
         raise UsageError("--limit takes at least 2 images a split")

@@ -14,7 +14,7 @@ from omnibench.features.shards import Draft, Shard
 from omnibench.forward import CHUNK
 
 HOLD_BYTES = 2 * 2**30  # of one split, in memory, where nothing is stored
-SHARD_BYTES = 2**28
+SHARD_BYTES = 2**30  # few enough open files for a set of tens of thousands of images
 SHARD_ROWS = 1024  # of small rows
 
 Tensors = Mapping[str, Tensor]

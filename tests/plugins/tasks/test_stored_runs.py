@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from omnibench import hookimpl
+from omnibench.errors import UsageError
 from omnibench.harness import execute
 from omnibench.interfaces import DatasetSpec, Task
 from omnibench.planning import RunRequest, plan
@@ -125,3 +126,9 @@ def test_a_warm_run_imports_no_model_library(tmp_path):
         )
         said.append(done.stdout.strip().splitlines()[-1])
     assert "timm" in said[0] and said[1] == "[]"
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_limit_that_bounds_nothing_is_refused(records, limit):
+    with pytest.raises(UsageError, match="--cache-limit takes a number of GB above 0"):
+        records("knn", "results", cache_limit=limit)
