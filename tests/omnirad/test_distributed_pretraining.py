@@ -14,6 +14,8 @@ from omnirad.checkpoints import read, steps
 from omnirad.errors import UsageError
 from omnirad.loop import pretrain
 
+# Eight processes load torch, on machines that may be busy.
+pytestmark = pytest.mark.timeout(900)
 PROGRAM = Path(__file__).parent / "two_rank_pretraining.py"
 
 
