@@ -186,6 +186,12 @@ def test_a_failure_leaves_the_old_site(monkeypatch, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["site"]
 
 
+def test_a_place_that_cannot_be_written_is_told_before_results_are_read(command, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SetupError, match="could not be written"):
+        command("build", tmp_path / "nowhere", "--out", tmp_path / "file" / "site")
+
+
 def test_no_results_are_a_clear_error(command, tmp_path):
     with pytest.raises(SetupError, match="empty"):
         (tmp_path / "empty").mkdir()

@@ -19,7 +19,7 @@ def address(reference: str) -> str:
         return f"https://arxiv.org/abs/{found[1]}"
     if found := DOI.fullmatch(reference):
         return f"https://doi.org/{found[1]}"
-    return reference if re.fullmatch(r"https://[^\s\"'<>\\]+", reference) else ""
+    return reference if re.fullmatch(r"https://[^\s\"'<>\\{}]+", reference) else ""
 
 
 def bibtex(board: Board) -> str:
@@ -62,7 +62,7 @@ def cff(board: Board, title: str) -> str:
                 "  - type: article",
                 f"    title: {json.dumps(inert.line(encoder.name))}",
                 "    authors:",
-                f"      - name: {json.dumps(inert.line(encoder.family or encoder.name))}",
+                f"      - name: {json.dumps(f'The authors of {inert.line(encoder.paper)}')}",
                 f"    url: {json.dumps(url)}",
             ]
     return "\n".join(lines) + "\n"

@@ -21,11 +21,21 @@ OURS = frozenset(
 
 
 def require_replaceable(out: Path) -> None:
-    """Raise `UsageError` if replacing a folder would destroy what no build wrote.
+    """Raise if a folder cannot be written, or if replacing it would destroy what no build wrote.
 
     Args:
         out: The folder; it need not exist.
+
+    Raises:
+        SetupError: If nothing can be written beside it.
+        UsageError: If it holds other files, or is none.
     """
+    try:
+        out.resolve().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.resolve().parent):
+            pass
+    except OSError as error:
+        raise _unwritable(out, error) from None
     if not out.exists():
         return
     if not out.is_dir() or out.is_symlink():
@@ -65,13 +75,17 @@ def replace(out: Path, files: Mapping[str, bytes | Path]) -> None:
         fresh.chmod(0o755)  # mkdtemp makes it private, and a site is there to be read
         _swap(fresh, out)
     except OSError as error:
-        told = f"{error.filename or out}: {error.strerror or error}"
-        raise SetupError(
-            f"{out} could not be written ({told}); free space or name another folder with --out"
-        ) from None
+        raise _unwritable(out, error) from None
     finally:
         if fresh is not None:
             shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _unwritable(out: Path, error: OSError) -> SetupError:
+    told = f"{error.filename or out}: {error.strerror or error}"
+    return SetupError(
+        f"{out} could not be written ({told}); free space or name another folder with --out"
+    )
 
 
 def _swap(fresh: Path, out: Path) -> None:

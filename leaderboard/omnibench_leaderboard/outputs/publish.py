@@ -19,6 +19,7 @@ from omnibench_leaderboard import manifest
 from omnibench_leaderboard.board import Board
 from omnibench_leaderboard.outputs import citation, inert
 from omnibench_leaderboard.outputs.files import files
+from omnibench_leaderboard.outputs.site.pages import TITLE
 from omnibench_leaderboard.runs import Collection, Run
 
 ARCHIVE = "records.zip"
@@ -26,7 +27,6 @@ DOWNLOADS = (ARCHIVE, "references.bib", "CITATION.cff")
 # A sheet is a changed image, shown to anyone: NC and ND licences are not enough.
 OPEN = re.compile(r"(CC0|CC BY|CC BY-SA)( \d\.\d)?", re.IGNORECASE)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip knows
-TITLE = "Encoders in radiology: leaderboard"
 
 README = """\
 A static site; open `index.html`. It asks nothing of any other server.

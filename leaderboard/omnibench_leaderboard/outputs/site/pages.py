@@ -21,6 +21,7 @@ from omnibench_leaderboard.outputs.figures.svg import short
 from omnibench_leaderboard.outputs.site import paths
 
 HERE = Path(__file__).parent
+TITLE = "Encoders in radiology: leaderboard"
 STATIC = ("style.css", "table.js")
 # Nothing from elsewhere, nothing inline: neither script nor style.
 POLICY = (
@@ -126,7 +127,7 @@ class Site:
         self._page(
             "index.html",
             "index.html",
-            "Encoders in radiology: leaderboard",
+            TITLE,
             families=families,
             counts={"datasets": len(datasets), "runs": sum(cell.n for cell in cells)},
             remarks=len(tables.left_out(self.board)),
