@@ -335,9 +335,9 @@ def main() -> None:
     """Run the command line; errors of users get one message and an exit code."""
     console.setup_logging()
     try:
-        cli(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        stopped = cli(standalone_mode=False)  # click returns the code of `ctx.exit(code)`
+        if isinstance(stopped, int):
+            sys.exit(stopped)
     except click.ClickException as problem:
         problem.show()
         sys.exit(problem.exit_code)

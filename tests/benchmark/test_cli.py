@@ -153,3 +153,22 @@ def test_score_never_imports_torch(tmp_path):
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert "HEAVY []" in done.stdout, done.stderr
+
+
+def test_a_plugins_command_ends_with_the_exit_code_that_it_asks_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import click
+
+    from omnibench import cli
+
+    @click.command()
+    @click.pass_context
+    def leave(context: click.Context) -> None:
+        context.exit(6)
+
+    monkeypatch.setattr(cli, "cli", leave)
+    monkeypatch.setattr(sys, "argv", ["omnibench"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 6
