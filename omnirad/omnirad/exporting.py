@@ -56,6 +56,7 @@ def export(
         draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
         draft.chmod(0o755)
         save_file(state, draft / TENSORS, metadata={"format": "pt"})
+        (draft / TENSORS).chmod(0o644)  # safetensors lets the owner alone read it
         (draft / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         draft.replace(target)
     except OSError as error:
