@@ -105,11 +105,13 @@ def top_class(logits: Tensor) -> Tensor:
     A maximum that runs over the classes [B, C, H, W] reads memory in order, which `argmax` over
     the second dimension does not.
     """
-    best, found = logits[:, 0], torch.zeros_like(logits[:, 0], dtype=torch.uint8)
-    for number in range(1, logits.shape[1]):
-        better = logits[:, number] > best
-        found.masked_fill_(better, number)
-        best = torch.maximum(best, logits[:, number])
+    found = (logits[:, 1] > logits[:, 0]).to(torch.uint8)
+    best = logits[:, 0]
+    for number in range(2, logits.shape[1]):
+        # Written over the first maximum: a fresh map each time costs more than the comparison.
+        out = None if number == 2 else best
+        best = torch.maximum(best, logits[:, number - 1], out=out)
+        found.masked_fill_(logits[:, number] > best, number)
     return found
 
 
@@ -128,7 +130,7 @@ def pixel_counts(predicted: Tensor, reference: Tensor, classes: int) -> Ints:
         raise ValueError(f"the reference holds class {int(reference.max())} of {classes}")
     # One byte a pixel as long as every pair of classes has a number below 256.
     kind = torch.uint8 if classes <= 16 else torch.int64
-    pairs = reference.flatten(1).to(kind) * classes + predicted.flatten(1).to(kind)
+    pairs = torch.add(predicted.flatten(1).to(kind), reference.flatten(1).to(kind), alpha=classes)
     table = torch.stack([p.bincount(minlength=classes**2) for p in pairs])
     confusion = table.reshape(-1, classes, classes)  # [B, reference, predicted]
     tp = confusion.diagonal(dim1=1, dim2=2)

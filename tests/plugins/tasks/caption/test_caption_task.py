@@ -182,7 +182,7 @@ def test_a_frozen_encoder_stays_bit_identical(vit_handle, fields, bart_context):
     handle.build = keep
     before = fingerprint(build(normalization="imagenet", pool="checkpoint"))
     outcomes(handle, fields(), TINY, bart_context)
-    assert [fingerprint(encoder) for encoder in made] == [before]
+    assert made and {fingerprint(encoder) for encoder in made} == {before}
     assert not any(p.requires_grad for p in made[0].parameters())
 
 
