@@ -45,7 +45,7 @@ def run(
     Args:
         teacher: Weights of DINOv2-S, as in `create_model`.
         data: Texts of `omnirad.data.specs`; their training parts are read.
-        out: To be made.
+        out: To be made; one that was stopped is begun again.
         cache: File of the teacher's features.
         seed: Of everything random but the views.
         progress: Where to report.
@@ -57,8 +57,7 @@ def run(
     Raises:
         OmniradError: If something is missing or wrong, or if the run fails.
     """
-    if out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} exists and is not empty; choose a new folder")
+    require_free(out)
     weights = locate(teacher, TEACHER)
     source = open_sources(data)
     out.mkdir(parents=True, exist_ok=True)
@@ -81,8 +80,18 @@ def run(
     with written(out / RECORD, "w") as stream:
         json.dump(content, stream, indent=2)
     log = RunLog(out / LOG)
+    log.cut(0)
     distil(student, source, features, recipe, seed=seed, log=log, progress=progress)
     return export(student, out / ENCODER, tag="omnirad-nano-distilled")
+
+
+def require_free(out: Path) -> None:
+    """Raise `UsageError` if a folder holds anything but the start of a run like this."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; name a folder")
+    others = {path.name for path in out.iterdir()} if out.exists() else set()
+    if others - {MANIFEST, RECORD, LOG}:
+        raise UsageError(f"{out} exists and is not empty; choose a new folder")
 
 
 def truncated(weights: Path, img_size: int) -> VisionTransformer:

@@ -213,6 +213,10 @@ def test_the_command_writes_an_encoder_its_log_and_what_it_was_made_of(
     assert [result.exit_code for result in done] == [0, 0]
     record = json.loads((tmp_path / "one/distil.json").read_text())
     assert record["seed"] == 3 and record["images"] == COUNT
+    stopped = tmp_path / "two"  # before its end: it is begun again, and ends the same
+    (stopped / "encoder").rename(tmp_path / "before")
+    again = CliRunner().invoke(cli, [*command, "--out", str(stopped)], catch_exceptions=False)
+    assert again.exit_code == 0
     assert (tmp_path / "one/log.jsonl").read_text() == (tmp_path / "two/log.jsonl").read_text()
     one, two = (create_model("nano", tmp_path / name / "encoder") for name in ("one", "two"))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
