@@ -17,7 +17,7 @@ from omnibench.errors import SetupError
 from omnibench.store import Store
 from omnibench_leaderboard import commands
 from omnibench_leaderboard.cache import Cache
-from omnibench_leaderboard.outputs import folder
+from omnibench_leaderboard.outputs import folder, publish
 from omnibench_leaderboard.verify import verify
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -161,6 +161,25 @@ def test_pictures_are_published_only_under_open_licences(command, add, results, 
     command("publish", results, "--out", tmp_path / "public")
     shown = {path.read_bytes() for path in (tmp_path / "public/pictures").iterdir()}
     assert shown == {PNG + b"open"}
+
+
+@pytest.mark.parametrize(
+    ("licence", "is_open"),
+    [
+        ("CC BY 4.0", True),
+        ("CC-BY-4.0", True),
+        ("CC0: Public Domain", True),
+        ("CC BY-SA 4.0", True),
+        ("CC BY-NC 4.0", False),
+        ("CC BY-NC-SA 4.0", False),
+        ("CC BY-ND 4.0", False),
+        ("CC BY or CC BY-NC, image by image; hub: CC BY-NC-SA 4.0", False),
+        ("the owner's", False),
+        ("Does not have copyright information", False),
+    ],
+)
+def test_open_licences_are_told_from_others(licence, is_open):
+    assert (publish.OPEN.fullmatch(licence) is not None) == is_open
 
 
 def test_a_folder_with_other_files_is_not_replaced(command, grid, tmp_path):

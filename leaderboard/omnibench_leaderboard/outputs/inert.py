@@ -11,8 +11,15 @@ import unicodedata
 
 from omnibench.console import plain
 
-# `@` and `:` would make mentions and links without brackets.
-MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@:])")
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~&$])")
+# What begins a heading, a list or a rule.
+START = re.compile(r"^(\d*)([-+#=.)])(?=[-+#=\s]|$)")
+# What becomes a link or a mention without brackets, in spite of backslashes.
+BARE = {
+    re.compile(r":(?=//)"): "&#58;",
+    re.compile(r"(?i)\b(www)\."): r"\1&#46;",
+    re.compile(r"(?<!\w)@|@(?=\S*\.)"): "&#64;",
+}
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -72,9 +79,10 @@ def line(text: object) -> str:
 
 def markdown(text: object) -> str:
     """Return text that Markdown shows as it stands, also inside a table."""
-    shown = MARKDOWN.sub(r"\\\1", line(text))
-    # A bare address becomes a link in spite of backslashes.
-    return re.sub(r"(?i)\bwww\.", "www&#46;", shown.replace(r"\:", "&#58;")).replace(r"\@", "&#64;")
+    shown = START.sub(r"\1\\\2", MARKDOWN.sub(r"\\\1", line(text)))
+    for pattern, entity in BARE.items():
+        shown = pattern.sub(entity, shown)
+    return shown
 
 
 def latex(text: object) -> str:

@@ -45,8 +45,8 @@ def _family(family: tables.Family, columns: Sequence[Column], part: str) -> Iter
     units = " and ".join(sorted({tables.unit(column) for column in columns}))
     cases = ", ".join(f"{column.setting.dataset} {column.cases}" for column in columns)
     caption = (
-        f"{inert(family.title)}, {inert(units)}; mean $\\pm$ SD over n = {inert(family.runs)} "
-        f"runs{inert(part)}. Test cases: {inert(cases)}. {LEGEND}{_remarks(columns)}"
+        f"{inert(family.title)}, {inert(units)}; mean $\\pm$ SD over n = {inert(family.runs)}"
+        f"{inert(part)}. Test cases: {inert(cases)}. {LEGEND}{_remarks(columns)}"
     )
     yield from _table(caption, [*heading, *(["mean rank"] if ranked else [])], rows)
 

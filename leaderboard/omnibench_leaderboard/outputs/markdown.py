@@ -78,7 +78,7 @@ def _column(board: Board, column: Column) -> Iterable[str]:
         row = tables.compared(board, column, cell)
         texts = [inert(text) for text in tables.line(board, column, cell)]
         texts[1] = _marked(show.mean_sd(cell, column.unit), column, cell.encoder)
-        rows.append([*texts, inert("; ".join(tables.flags(cell, row)))])
+        rows.append([*texts, inert("; ".join(map(tables.flag_short, tables.flags(cell, row))))])
     for printed in column.published:
         if not printed.reason:
             value = tables.printed(printed, column)

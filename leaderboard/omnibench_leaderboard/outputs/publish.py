@@ -25,7 +25,7 @@ from omnibench_leaderboard.runs import Collection, Run
 ARCHIVE = "records.zip"
 DOWNLOADS = (ARCHIVE, "references.bib", "CITATION.cff")
 # A sheet is a changed image, shown to anyone: NC and ND licences are not enough.
-OPEN = re.compile(r"(CC0|CC BY|CC BY-SA)( \d\.\d)?", re.IGNORECASE)
+OPEN = re.compile(r"CC0(: Public Domain)?|CC[ -]BY(-SA)?([ -]\d\.\d)?\.?", re.IGNORECASE)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip knows
 
 README = """\

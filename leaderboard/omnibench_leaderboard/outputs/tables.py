@@ -64,10 +64,8 @@ class Family:
 
     @property
     def runs(self) -> str:
-        """Number of runs a cell: `5` or `3–5`."""
-        counts = [cell.n for column in self.columns for cell in column.cells]
-        low, high = min(counts), max(counts)
-        return str(low) if low == high else f"{low}–{high}"
+        """Number of runs a cell."""
+        return runs([cell for column in self.columns for cell in column.cells])
 
 
 def families(board: Board) -> list[Family]:
@@ -80,6 +78,14 @@ def families(board: Board) -> list[Family]:
         Family(setting, metric, tuple(columns), rankings.get((setting, metric)))
         for (setting, metric), columns in sorted(groups.items())
     ]
+
+
+def runs(cells: Sequence[Cell]) -> str:
+    """Return the number of runs a cell: `1 run`, `5 runs` or `3–5 runs`."""
+    counts = [cell.n for cell in cells]
+    low, high = min(counts), max(counts)
+    shown = str(low) if low == high else f"{low}–{high}"
+    return f"{shown} {'run' if high == 1 else 'runs'}"
 
 
 def arrow(column: Column) -> str:
@@ -144,8 +150,7 @@ def line(board: Board, column: Column, cell: Cell) -> tuple[str, ...]:
 
 def facts(column: Column) -> str:
     """Return unit, runs, cases and margin of a column, for its caption."""
-    counts = sorted({cell.n for cell in column.cells})
-    parts = [unit(column), f"n = {'–'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} runs"]
+    parts = [unit(column), f"n = {runs(column.cells)} a cell"]
     parts.append(f"{column.cases} test cases" if column.cases else "number of cases unknown")
     if column.clusters is not None:
         parts[-1] += f" in {column.clusters} groups"
@@ -172,6 +177,11 @@ def published(column: Column) -> list[str]:
 def flag_code(flag: str) -> str:
     """Return the code of a flag such as `MISSING_RUNS 4/5` or `RANDOM: …`."""
     return flag.partition(" ")[0].rstrip(":")
+
+
+def flag_short(flag: str) -> str:
+    """Return a flag without its meaning: `MISSING_RUNS 4/5` or `RANDOM`."""
+    return flag.partition(":")[0]
 
 
 def flags(cell: Cell, row: Comparison | None) -> tuple[str, ...]:
