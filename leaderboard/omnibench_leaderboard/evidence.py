@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 VERSION = 1  # raise whenever this file would find something else in the same predictions
-TRUTHS = ("test_id", "test_ids", "test_label", "test_group", "test_references")
+TRUTHS = ("test_id", "test_label", "test_group", "test_references")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +99,9 @@ def _describe(arrays: Arrays, verdict: str) -> Evidence:
     counts = {name: array for name, array in test.items() if name.startswith("test_counts@")}
     # True positives and false negatives are the reference's pixels, whatever was predicted.
     truth |= {name: array[..., 0] + array[..., 2] for name, array in counts.items()}
-    ids = next((test[name] for name in ("test_id", "test_ids") if name in test), ())
     return Evidence(
         verdict=verdict,
-        cases=len(ids),
+        cases=len(test.get("test_id", ())),
         truth=_digest(truth),
         content=_digest(test),
         constant=_is_constant(test.get("test_captions"), list(counts.values())),

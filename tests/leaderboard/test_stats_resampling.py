@@ -61,7 +61,7 @@ def written(n: int, seed: int) -> Predictions:
     ]
     texts = np.array(references)[:, None]
     return {
-        "test_ids": np.arange(n),
+        "test_id": np.arange(n),
         "test_captions": np.array(captions),
         "test_references": texts,
     }
@@ -71,7 +71,7 @@ def drawn(predictions: Predictions, row: np.ndarray[Any, Any]) -> Predictions:
     """Return predictions in which each case stands as often as it was drawn."""
     rows = np.repeat(np.arange(len(row)), row.astype(int))
     out = {name: array[rows] for name, array in predictions.items()}
-    return out | {n: np.arange(len(rows)) for n in ("test_id", "test_ids") if n in predictions}
+    return out | {"test_id": np.arange(len(rows))}
 
 
 def value(metric: str, predictions: Predictions) -> float:

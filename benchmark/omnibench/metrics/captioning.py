@@ -1,7 +1,7 @@
 """Captioning metrics from stored texts (no torch).
 
 Notation: N cases, each with a generated caption and R or fewer reference captions. Predictions
-hold `test_ids` int64 [N], `test_captions` str [N] and `test_references` str [N, R], rows padded
+hold `test_id` int64 [N], `test_captions` str [N] and `test_references` str [N, R], rows padded
 with empty texts; the same with `val_`. All values are fractions in [0, 1].
 
 Ids, as they stand in records:
@@ -88,7 +88,7 @@ def texts(predictions: Predictions, split: str) -> Texts:
     Raises:
         IntegrityError: If arrays are missing or contradict each other.
     """
-    names = [f"{split}_{part}" for part in ("ids", "captions", "references")]
+    names = [f"{split}_{part}" for part in ("id", "captions", "references")]
     missing = [name for name in names if name not in predictions]
     if missing:
         raise IntegrityError(f"predictions hold no {', '.join(missing)}; run the cell again")

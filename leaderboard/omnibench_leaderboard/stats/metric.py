@@ -54,10 +54,9 @@ def cases(runs: Sequence[Predictions], split: str = "test") -> Cases:
     Raises:
         IntegrityError: If ids are missing or differ between runs.
     """
-    name = f"{split}_id" if f"{split}_id" in runs[0] else f"{split}_ids"
     group = f"{split}_group"
     groups = _all_equal(runs, group) if any(group in run for run in runs) else None
-    return Cases.of(_all_equal(runs, name), groups)
+    return Cases.of(_all_equal(runs, f"{split}_id"), groups)
 
 
 def _captions(metric: str, runs: Sequence[Predictions], split: str) -> Statistic | None:

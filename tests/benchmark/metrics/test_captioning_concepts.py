@@ -74,7 +74,7 @@ def test_bigrams_are_terms_and_case_and_marks_are_not() -> None:
 def arrays(**changed: Any) -> dict[str, Any]:
     """C1 is named once rightly and once wrongly, C2 is missed: F1 = 2 / (2 + 1 + 1)."""
     return {
-        "test_ids": np.arange(3),
+        "test_id": np.arange(3),
         "test_captions": np.array(["an effusion", "effusion", "normal"]),
         "test_references": np.array([["effusion"], ["normal"], ["a mass"]]),
         "test_concepts": np.array(["C1;C7", "", "C2"]),

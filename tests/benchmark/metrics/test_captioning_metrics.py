@@ -37,7 +37,7 @@ PLAIN = "the a of in right left lung mass chest scan showing effusion upper lobe
 def predictions(captions: Sequence[str], references: Sequence[Sequence[str]], split="test"):
     width = max(map(len, references))
     return {
-        f"{split}_ids": np.arange(len(captions)),
+        f"{split}_id": np.arange(len(captions)),
         f"{split}_captions": np.array(captions),
         f"{split}_references": np.array([[*r, *[""] * (width - len(r))] for r in references]),
     }
@@ -215,9 +215,9 @@ def test_signatures_and_versions_are_told() -> None:
     ("change", "message"),
     [
         ({"test_captions": None}, "hold no test_captions;"),
-        ({"test_ids": None, "test_references": None}, "hold no test_ids, test_references"),
+        ({"test_id": None, "test_references": None}, "hold no test_id, test_references"),
         ({"test_captions": np.array(["a"])}, "2 ids .2 different., 1 captions and 2 rows"),
-        ({"test_ids": np.array([4, 4])}, "2 ids .1 different."),
+        ({"test_id": np.array([4, 4])}, "2 ids .1 different."),
         ({"test_references": np.array(["a", "b"])}, "texts .N, R. with at least one case"),
         ({"test_captions": np.array([1, 2])}, "texts .N. and texts"),
         ({"test_references": np.array([["a"], [" "]])}, "1 of 2 cases of split 'test'.*first is 1"),
@@ -232,7 +232,7 @@ def test_contradictory_arrays_are_refused(change: dict, message: str) -> None:
 def test_validation_texts_are_scored_under_their_own_name() -> None:
     arrays = predictions(CAPTIONS, REFERENCES, split="val")
     assert captioning.metrics(arrays, "val")[0].id == "bleu"
-    with pytest.raises(IntegrityError, match="no test_ids"):
+    with pytest.raises(IntegrityError, match="no test_id"):
         captioning.metrics(arrays)
 
 

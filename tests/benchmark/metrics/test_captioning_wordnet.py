@@ -136,7 +136,7 @@ def test_examples_of_the_specification(
 
 def test_meteor_is_reported_beside_the_one_without_synonyms(real: wordnet.WordNet) -> None:
     arrays = {
-        "test_ids": np.arange(1),
+        "test_id": np.arange(1),
         "test_captions": np.array(["the tumour is large"]),
         "test_references": np.array([["the tumor is big"]]),
     }
@@ -170,7 +170,7 @@ def test_without_files_there_is_no_meteor(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv(wordnet.VARIABLE, raising=False)
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
     arrays = {
-        "test_ids": np.arange(1),
+        "test_id": np.arange(1),
         "test_captions": np.array(["a mass"]),
         "test_references": np.array([["a mass"]]),
     }

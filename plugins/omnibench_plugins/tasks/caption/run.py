@@ -174,7 +174,7 @@ def _arrays(
     ]
     most = max(map(len, references))
     arrays: Arrays = {
-        f"{name}_ids": split.ids,
+        f"{name}_id": split.ids,
         f"{name}_captions": np.array(found, dtype=np.str_),
         f"{name}_references": np.array(
             [row + [""] * (most - len(row)) for row in references], dtype=np.str_

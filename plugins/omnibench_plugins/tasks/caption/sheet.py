@@ -38,12 +38,12 @@ def sheet_png(dataset: Dataset, predictions: Mapping[str, Array], title: str) ->
         A PNG image, one row a case.
     """
     split = dataset.split("test")
-    rows = np.unique(np.linspace(0, len(predictions["test_ids"]) - 1, CASES).round().astype(int))
+    rows = np.unique(np.linspace(0, len(predictions["test_id"]) - 1, CASES).round().astype(int))
     figure = Figure(figsize=(WIDTH, ROW * len(rows) + 0.5), dpi=120)
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), 2, squeeze=False, width_ratios=(1, 4.2))
     for (left, right), row in zip(axes, rows, strict=True):
-        identity = int(predictions["test_ids"][row])
+        identity = int(predictions["test_id"][row])
         image = split.image(int(np.searchsorted(split.ids, identity)))
         left.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
         left.set(xticks=[], yticks=[])

@@ -163,7 +163,7 @@ def test_records_hold_texts_digests_and_no_paths(command, tmp_path):
         assert str(tmp_path) not in text and "test_0" not in text
         record = json.loads(text)
         assert set(record["predictions"]["arrays"]) >= {
-            "test_ids",
+            "test_id",
             "test_captions",
             "test_references",
         }

@@ -71,7 +71,7 @@ def test_a_few_real_figures_pass_from_names_to_records(run):
     settings = MEASURED | {"epochs": "1", "decodings": "beam1-8", "image_size": "56"}
     dataset, [record], store = run("quick", settings, limit=6)
     arrays = store.predictions(record)
-    assert arrays["test_ids"].tolist() == dataset.split("test").ids.tolist()
+    assert arrays["test_id"].tolist() == dataset.split("test").ids.tolist()
     assert arrays["test_references"].shape[0] == 6
     assert record.details["visual_tokens"] == 16
     assert np.isfinite(record.details["val_losses"]).all()

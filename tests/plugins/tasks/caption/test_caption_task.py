@@ -121,11 +121,11 @@ def test_one_trained_model_gives_one_outcome_a_decoding(vit_handle, fields, bart
     assert tuple(outcome.variant for outcome in found) == TASK.variants(TINY)
     for outcome in found:
         arrays = outcome.predictions
-        assert arrays["test_ids"].tolist() == list(range(32, 44))
+        assert arrays["test_id"].tolist() == list(range(32, 44))
         assert arrays["test_captions"].shape == (12,)
         assert arrays["test_references"].shape == (12, 1)
         assert {m.id for m in TASK.score(arrays)} >= {"bleu", "p1", "p4", "rouge_l"}
-    assert found[0].predictions["val_ids"].tolist() == list(range(24, 32))
+    assert found[0].predictions["val_id"].tolist() == list(range(24, 32))
     assert "val_captions" not in found[1].predictions
     assert TASK.score(found[0].predictions, "val") and TASK.score(found[1].predictions, "val") == []
     details = found[0].details
@@ -354,7 +354,7 @@ def sheet(captions, references, size=4):
             return np.full((20, 30 + index), 128, dtype=np.uint8)
 
     arrays = {
-        "test_ids": One.ids,
+        "test_id": One.ids,
         "test_captions": np.array(captions),
         "test_references": np.array(references),
     }
