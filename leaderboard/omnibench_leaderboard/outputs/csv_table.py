@@ -1,6 +1,7 @@
 """A board as CSV: one row for every cell of every metric, and for every published value.
 
-Numbers are on the metric's own scale with all their digits; lists are separated by spaces.
+Numbers are on the metric's own scale with all their digits; lists are separated by spaces. Costs,
+records and the command stand in the headline row of a setting: its other metrics share them.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def _rows(column: Column, encoders: dict[str, Encoder]) -> Iterable[dict[str, Va
         "notes": "; ".join(column.notes),
     }
     for cell in column.cells:
-        yield where | _cell(cell, encoders[cell.encoder])
+        row = where | _cell(cell, encoders[cell.encoder])
+        yield row | _origin(cell) if column.headline else row
     for published in column.published:
         yield where | _published(published)
 
@@ -68,6 +70,11 @@ def _cell(cell: Cell, encoder: Encoder) -> dict[str, Value]:
         "flags": "; ".join(cell.flags),
         "seeds": _list(cell.seeds),
         "values": _list(cell.values),
+    }
+
+
+def _origin(cell: Cell) -> dict[str, Value]:
+    return {
         "device": cell.device,
         "precision": cell.precision,
         **{name: getattr(cell.cost, name) for name in cell.cost.__dataclass_fields__},
