@@ -43,6 +43,7 @@ PARAMETERS = {
 }
 # Snapshot of what our own tables declare (encoder notes, table 1a and L1 to L5).
 LICENCES = {
+    "omnirad-nano": ("Apache-2.0", True),
     "omnirad-small": ("CC-BY-NC-4.0", False),
     "omnirad-base": ("CC-BY-NC-4.0", False),
     "radio-dino-small": ("CC-BY-4.0", True),
@@ -76,7 +77,7 @@ def test_the_built_in_names_are_those_of_the_design() -> None:
         f"unet-{n}"
         for n in ("resnet18", "resnet50", "efficientnet-b0", "mobilenet-v2", "densenet121")
     }
-    assert set(CARDS) == set(PARAMETERS) | unets
+    assert set(CARDS) == set(PARAMETERS) | unets | {"omnirad-nano"}
     assert len(REGISTRY.encoders) == len(CARDS) and not REGISTRY.broken
     assert {o.card.prefix for o in REGISTRY.encoder_prefixes} == {"timm", "open_clip", "hf"}
 
