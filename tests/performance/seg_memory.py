@@ -1,13 +1,14 @@
 """Peak resident memory of segmentation runs of 100 and of 400 images, each in its own process.
 
-    OMP_NUM_THREADS=1 python tests/performance/seg_memory.py
+    OMP_NUM_THREADS=1 python tests/performance/seg_memory.py [--size 448] [--no-cache]
 
 Made-up grey PNGs in a folder, read one by one, so that what grows with their number is the run's.
-Maps are large for the size of the encoder: 448 pixels in patches of 16.
+The peak is that of the process, over one epoch and the final predictions.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def peak(root: Path, work: Path, *options: str) -> float:
     """Return the peak in MB that a run's record holds."""
     command = [sys.executable, "-m", "omnibench", "run", "--encoder", "timm:test_vit"]
     command += ["--random-weights", "--task", "seg", "--dataset", f"folder:{root}", "--seed", "0"]
-    command += ["--set", "epochs=1", "--set", "image_size=448", "--set", "batch_size=4"]
+    command += ["--set", "epochs=1", "--set", "batch_size=4"]
     command += ["--device", "cpu", "--cache", str(work / "cache"), "--results", str(work / "r")]
     done = subprocess.run([*command, *options, "--json"], check=True, capture_output=True)
     [path] = json.loads(done.stdout)[0]["records"]
@@ -47,13 +48,17 @@ def peak(root: Path, work: Path, *options: str) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--no-cache", action="store_true", help="Hold everything in memory")
+    chosen = parser.parse_args()
+    options = ["--set", f"image_size={chosen.size}"] + ["--no-cache"] * chosen.no_cache
     with TemporaryDirectory() as folder:
-        for kind, options in (("store", []), ("--no-cache", ["--no-cache"])):
-            for count in (100, 400):
-                root = Path(folder) / f"{kind}{count}"
-                make(root, count)
-                found = peak(root, Path(folder) / f"work{kind}{count}", *options)
-                print(f"{kind}, {count} images: {found:.0f} MB", flush=True)
+        for count in (100, 400):
+            root = Path(folder) / str(count)
+            make(root, count)
+            found = peak(root, Path(folder) / f"work{count}", *options)
+            print(f"{count} images of {chosen.size} px: peak {found:.0f} MB", flush=True)
 
 
 if __name__ == "__main__":
