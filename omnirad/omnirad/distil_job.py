@@ -59,6 +59,7 @@ def run(
     """
     require_free(out)
     weights = locate(teacher, TEACHER)
+    student = truncated(weights, recipe.crop_size)
     source = open_sources(data)
     out.mkdir(parents=True, exist_ok=True)
     identity = {
@@ -69,7 +70,6 @@ def run(
         "crop_size": recipe.crop_size,
     }
     features = _features(weights, source, recipe, cache, identity, progress)
-    student = truncated(weights, recipe.crop_size)
     content = {
         "identity": identity,
         "recipe": dataclasses.asdict(recipe),
