@@ -13,6 +13,7 @@ from omnibench_leaderboard.stats.flags import ALPHA, MEANING
 OWN = {
     seeds_only.SEEDS_ONLY: seeds_only.MEANING,
     "RANDOM": "random weights: a floor to compare with",
+    "CONSTANT": "some seed predicts the same for every test case",
     "DIRTY": "run by code with changes that were not committed: cannot be run again",
 }
 
