@@ -15,6 +15,7 @@ def encoder(label: str, key: EncoderKey, runs: Sequence[Run]) -> Encoder:
     """Return the row of an encoder, from what its latest record says of it."""
     told = max(runs, key=lambda run: (str(run.record.timing.get("ended")), run.sha256))
     facts = told.record.encoder
+    licence, commercial = _licence_of_weights(key.weights, facts)
     return Encoder(
         label=label,
         name=key.name,
@@ -22,12 +23,25 @@ def encoder(label: str, key: EncoderKey, runs: Sequence[Run]) -> Encoder:
         weights=key.weights,
         weights_sha256=key.weights_sha256,
         family=_text(facts, "family"),
-        licence=_text(facts, "licence"),
-        commercial=_flag(facts, "commercial"),
+        licence=licence,
+        commercial=commercial,
         paper=_text(facts, "paper"),
         repository=_text(facts, "repository") or None,
         revision=_text(facts, "revision"),
     )
+
+
+def _licence_of_weights(kind: str, facts: Mapping[str, Any]) -> tuple[str, bool | None]:
+    """Return licence and whether commercial use is allowed: a card speaks of its own weights.
+
+    A file may hold anything; what the card's weights forbid is assumed of those derived from them.
+    """
+    commercial = _flag(facts, "commercial")
+    if kind == "random":
+        return "none needed: random weights", True
+    if kind == "file":
+        return "", False if commercial is False else None
+    return _text(facts, "licence"), commercial
 
 
 def dataset(run: Run) -> DatasetFacts:
