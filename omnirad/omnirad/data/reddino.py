@@ -83,7 +83,8 @@ def _gaussian_blur(x: Array, rng: np.random.Generator) -> Array:
 
 
 def _box_blur(x: Array, rng: np.random.Generator) -> Array:
-    return ndimage.uniform_filter(x, _width(x, rng))
+    blurred: Array = ndimage.uniform_filter(x, _width(x, rng))
+    return blurred
 
 
 def _median_blur(x: Array, rng: np.random.Generator) -> Array:
@@ -91,7 +92,8 @@ def _median_blur(x: Array, rng: np.random.Generator) -> Array:
 
 
 def _motion_blur(x: Array, rng: np.random.Generator) -> Array:
-    return ndimage.uniform_filter1d(x, _width(x, rng), axis=int(rng.integers(2)))
+    blurred: Array = ndimage.uniform_filter1d(x, _width(x, rng), axis=int(rng.integers(2)))
+    return blurred
 
 
 def _clahe(x: Array, rng: np.random.Generator) -> Array:
