@@ -82,7 +82,7 @@ def _pixels(header: Any) -> Array:
         raw = pixels.apply_color_lut(raw, header)
     if raw.ndim == 3:
         return grey_if_equal(raw if raw.dtype == np.uint8 else stretched(raw))
-    padding = _padding(raw, header)
+    padding = padding_of(raw, header)
     shown = _windowed(pixels.apply_modality_lut(raw, header), header, padding)
     if header.PhotometricInterpretation == "MONOCHROME1":
         shown = 255 - shown
@@ -90,7 +90,7 @@ def _pixels(header: Any) -> Array:
     return shown
 
 
-def _padding(raw: Array, header: Any) -> Array:
+def padding_of(raw: Array, header: Any) -> Array:
     """Return which stored values [H, W] only fill the frame (PS3.3, C.7.5.1.1.2)."""
     value = header.get("PixelPaddingValue")
     if value is None:
@@ -111,7 +111,7 @@ def _windowed(values: Array, header: Any, padding: Array) -> Array:
         table = pixels.apply_voi(np.rint(values).astype(np.int64), header)
         return _eight_bit(table / (2**bits - 1))
     if header.get("WindowWidth") is not None and header.get("WindowCenter") is not None:
-        centre, width = (_first(header.get(tag)) for tag in ("WindowCenter", "WindowWidth"))
+        centre, width = (first_of(header.get(tag)) for tag in ("WindowCenter", "WindowWidth"))
         function = str(header.get("VOILUTFunction") or "LINEAR")
         return _eight_bit(windowed(values, centre, width, function))
     shown = np.zeros(values.shape, dtype=np.uint8)
@@ -148,6 +148,6 @@ def _eight_bit(values: Array) -> Array:
     return levels
 
 
-def _first(value: Any) -> float:
+def first_of(value: Any) -> float:
     """Return the first of one or several numbers."""
     return float(np.ravel(value)[0])

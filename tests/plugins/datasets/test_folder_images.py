@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from omnibench.errors import IntegrityError, SetupError
-from omnibench_plugins.datasets.folder.dicom import read_dicom, windowed
+from omnibench_plugins.datasets.folder.dicom import read_dicom
 from omnibench_plugins.datasets.folder.images import image_size, read_image, read_mask
+from omnirad.data.dicom import windowed
 
 RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 
