@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from omnibench.errors import IntegrityError, PluginError, SetupError, UsageError
+from omnibench.errors import IntegrityError, PluginError, RunFailed, SetupError, UsageError
 from omnibench.features.cache import FeatureStore
 from omnibench.features.frozen import FrozenFeatures, fingerprint
 from omnibench.features.rows import HeldRows
@@ -330,6 +330,19 @@ def test_logits_are_interpolated_and_ties_go_to_the_lowest_class():
     # class 2 wins wherever its interpolated logit is above 0: from the second half of pixel 31 on
     predicted = found.native_counts[:, 2, 0] + found.native_counts[:, 2, 1]
     assert (predicted == 128 * 65).all()
+
+
+def test_predictions_that_are_not_finite_are_never_counted():
+    class Diverged:
+        def logits(self, split: str, index: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(index), 3, 64, 64), float("nan"))
+
+        def encoding_seconds(self, split: str) -> float:
+            return 0.0
+
+    samples = read_data(blobs(3), TINY, RunContext(seed=0).progress).splits["test"]
+    with pytest.raises(RunFailed, match="not finite for test images"):
+        evaluate(Diverged(), "test", samples, RunContext(seed=0), np.array([0]))
 
 
 @pytest.mark.parametrize("classes", [2, 5])

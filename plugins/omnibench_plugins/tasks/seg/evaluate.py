@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from omnibench.errors import RunFailed
 from omnibench.forward import chunks
 from omnibench.interfaces import RunContext
 from omnibench.training import autocast
@@ -83,6 +84,12 @@ def _predicted(
         start = time.perf_counter()
         with autocast(context):
             logits = inputs.logits(name, filled)[: len(part)]
+        if not bool(torch.isfinite(logits).all()):  # else they would be counted as class 0
+            raise RunFailed(
+                f"the model predicts values that are not finite for {name} images; try a smaller "
+                "--set lr=…, or --precision fp32",
+                kind="nan_loss",
+            )
         predicted = top_class(logits)
         maps = predicted.cpu().numpy()  # waits for the device
         seconds = time.perf_counter() - start
