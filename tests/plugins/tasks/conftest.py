@@ -38,7 +38,10 @@ class PlainViT(Encoder):
         return Features(tokens[:, 0], tokens[:, 1:], tokens[:, :1], (side, side))
 
     def _intermediates(self, x: torch.Tensor, layers: tuple[int, ...], norm: bool) -> list[Any]:
-        raise NotImplementedError
+        found: list[Any] = self.backbone.forward_intermediates(
+            x, indices=list(layers), norm=norm, intermediates_only=True
+        )
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
