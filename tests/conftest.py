@@ -13,17 +13,10 @@ import pytest
 import torch
 
 from omnibench import hookimpl
+from omnibench.cards import DataAccess, DatasetSpec, EncoderSpec
 from omnibench.encoder import Encoder, Features
 from omnibench.errors import RunFailed
-from omnibench.interfaces import (
-    DataAccess,
-    Dataset,
-    DatasetSpec,
-    EncoderSpec,
-    Metric,
-    Outcome,
-    RunContext,
-)
+from omnibench.interfaces import Dataset, Metric, Outcome, RunContext
 from omnibench.registry import Registry
 
 # One thread a process: tests run side by side, and start processes of their own.

@@ -1,5 +1,14 @@
 """The face that plugins import: cards, the hook marker and errors; never imports torch."""
 
+from omnibench.cards import (
+    DataAccess,
+    DatasetPrefix,
+    DatasetSpec,
+    EncoderPrefix,
+    EncoderSpec,
+    HubFile,
+    PublishedValue,
+)
 from omnibench.errors import (
     IntegrityError,
     OmnibenchError,
@@ -10,21 +19,7 @@ from omnibench.errors import (
     WeightsMissing,
 )
 from omnibench.hookspecs import hookimpl
-from omnibench.interfaces import (
-    DataAccess,
-    Dataset,
-    DatasetPrefix,
-    DatasetSpec,
-    EncoderPrefix,
-    EncoderSpec,
-    HubFile,
-    Metric,
-    Outcome,
-    PublishedValue,
-    RunContext,
-    Split,
-    Task,
-)
+from omnibench.interfaces import Dataset, Metric, Outcome, RunContext, Split, Task
 
 __all__ = [
     "DataAccess",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from omnibench.cards import Asset, HubFile, LocalFiles
 from omnibench.errors import SetupError
-from omnibench.interfaces import Asset, HubFile, LocalFiles
 from omnibench.weights import joint_digest, locked_files
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from omnibench import environment
+from omnibench.cards import SPLITS, Precision
 from omnibench.errors import UsageError
 from omnibench.features.cache import GIGABYTE, RESERVE, FeatureStore
 from omnibench.features.readings import POOLED
@@ -20,7 +21,7 @@ from omnibench.features.rows import Column, Layout, StoredRows, computed_once
 from omnibench.forward import CHUNK, autocast_to, flops_per_image, parameter_counts
 from omnibench.handle import EncoderHandle
 from omnibench.harness import accelerator
-from omnibench.interfaces import SPLITS, Measurable, Part, Precision, Progress, RunContext
+from omnibench.interfaces import Measurable, Part, Progress, RunContext
 from omnibench.planning import Cell, RunRequest, encoder_handle, plan
 from omnibench.registry import Registry
 

@@ -12,8 +12,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from omnibench.cards import Normalization, Pool
 from omnibench.errors import PluginError, UsageError
-from omnibench.interfaces import Normalization, Pool
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from omnibench.interfaces import Precision, RunContext
+from omnibench.cards import Precision
+from omnibench.interfaces import RunContext
 from omnibench.loading import as_images
 
 # One size for every forward pass without gradients, so that no number depends on the batch size.

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from omnibench.cards import EncoderSpec, Normalization, Pool, Precision
 from omnibench.errors import IntegrityError, OmnibenchError, PluginError
-from omnibench.interfaces import EncoderSpec, Normalization, Pool, Precision
 
 if TYPE_CHECKING:
     from torch import nn

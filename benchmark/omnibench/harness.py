@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from omnibench.cards import Precision
 from omnibench.errors import SetupError, UsageError
-from omnibench.interfaces import Precision, Progress, RunContext, Silent
+from omnibench.interfaces import Progress, RunContext, Silent
 from omnibench.planning import Cell, RunRequest
 from omnibench.recipe import digest
 from omnibench.recording import LASTING, Recorder

@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from omnibench.interfaces import (
-    DatasetPrefix,
-    DatasetSpec,
-    EncoderPrefix,
-    EncoderSpec,
-    PublishedValue,
-    Task,
-)
+from omnibench.cards import DatasetPrefix, DatasetSpec, EncoderPrefix, EncoderSpec, PublishedValue
+from omnibench.interfaces import Task
 
 if TYPE_CHECKING:
     import click

@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
+from omnibench.cards import HubFile
 from omnibench.errors import SetupError, WeightsMissing
-from omnibench.interfaces import HubFile
 
 TIMEOUT = 10.0  # seconds to wait for the hub's answer; the client's own retries take a minute
 WAY_OUT = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from omnibench.interfaces import EncoderSpec
+from omnibench.cards import EncoderSpec
 from omnibench.registry import Registry
 
 Row = dict[str, Any]

@@ -11,23 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from omnibench import assets, weights
+from omnibench.cards import NAME, Asset, DataAccess, DatasetSpec, EncoderSpec, HubFile, LocalFiles
 from omnibench.errors import UsageError, suggestion
 from omnibench.features.cache import GIGABYTE, FeatureStore
 from omnibench.handle import EncoderHandle, Storage
-from omnibench.interfaces import (
-    NAME,
-    Asset,
-    DataAccess,
-    Dataset,
-    DatasetSpec,
-    EncoderSpec,
-    HubFile,
-    LocalFiles,
-    NeedsAssets,
-    Progress,
-    RunContext,
-    Task,
-)
+from omnibench.interfaces import Dataset, NeedsAssets, Progress, RunContext, Task
 from omnibench.recipe import as_document, digest, override
 from omnibench.records import SCHEMA
 from omnibench.registry import Offer, Registry

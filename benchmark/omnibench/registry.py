@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pluggy
 
 from omnibench import hookspecs
-from omnibench.errors import OmnibenchError, PluginError, SetupError, UsageError, suggestion
-from omnibench.interfaces import (
+from omnibench.cards import (
     DatasetPrefix,
     DatasetSpec,
     EncoderPrefix,
     EncoderSpec,
     PublishedValue,
-    Task,
     check_name,
 )
+from omnibench.errors import OmnibenchError, PluginError, SetupError, UsageError, suggestion
+from omnibench.interfaces import Task
 
 if TYPE_CHECKING:
     import click

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from omnibench.interfaces import SPLITS, ConceptSplit, Dataset, DatasetKind, Split
+from omnibench.cards import SPLITS, DatasetKind
+from omnibench.interfaces import ConceptSplit, Dataset, Split
 
 if TYPE_CHECKING:
     import numpy as np

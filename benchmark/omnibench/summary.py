@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from omnibench.interfaces import PublishedValue
+from omnibench.cards import PublishedValue
 from omnibench.records import RunRecord
 
 EXIT_CODES = {"usage": 2, "plugin": 3, "integrity": 4, "setup": 5}  # of failures; others are 1

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omnibench import hub
+from omnibench.cards import EncoderSpec, HubFile
 from omnibench.errors import IntegrityError, SetupError, UsageError
 from omnibench.handle import WeightsChoice
-from omnibench.interfaces import EncoderSpec, HubFile
 
 LOCK_NAME = "weights-lock.json"
 DRAWING_RULE = 1  # raise whenever `--random-weights` would draw other numbers

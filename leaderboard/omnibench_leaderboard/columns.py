@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from omnibench.interfaces import PublishedValue
+from omnibench.cards import PublishedValue
 from omnibench.registry import Offer
 from omnibench_leaderboard import facts, judge, published, recipes
 from omnibench_leaderboard.board import Cell, Column

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from huggingface_hub import constants as hub_constants
 
+from omnibench.cards import HubFile, LocalFiles
 from omnibench.errors import IntegrityError, SetupError, WeightsMissing
 from omnibench.harness import execute
-from omnibench.interfaces import HubFile, LocalFiles, RunContext
+from omnibench.interfaces import RunContext
 from omnibench.planning import RunRequest, plan
 from omnibench.recipe import digest
 from omnibench.records import parse

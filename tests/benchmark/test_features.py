@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from omnibench.cards import EncoderSpec
 from omnibench.encoder import Encoder, Features
 from omnibench.errors import IntegrityError, PluginError, UsageError
 from omnibench.features import keys
@@ -20,7 +21,7 @@ from omnibench.features.images import images_of, masks_of
 from omnibench.features.readings import POOLED, TOKENS, require_pool
 from omnibench.features.rows import Column, ComputedRows, HeldRows, Layout, StoredRows
 from omnibench.handle import EncoderHandle, WeightsChoice
-from omnibench.interfaces import EncoderSpec, Silent
+from omnibench.interfaces import Silent
 from omnibench.loading import resized_images
 from omnibench.subset import Subset
 

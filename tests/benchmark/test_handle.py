@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from omnibench.cards import EncoderSpec
 from omnibench.errors import PluginError, SetupError
 from omnibench.handle import EncoderHandle, WeightsChoice
-from omnibench.interfaces import EncoderSpec
 
 
 def _handle(build: Callable[..., Any]) -> EncoderHandle:

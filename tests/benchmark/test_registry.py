@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from omnibench import hookimpl
+from omnibench.cards import EncoderSpec
 from omnibench.errors import PluginError, SetupError, UsageError
-from omnibench.interfaces import EncoderSpec
 from omnibench.registry import Registry
 
 

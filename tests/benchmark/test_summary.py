@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from omnibench.interfaces import PublishedValue
+from omnibench.cards import PublishedValue
 from omnibench.records import RunRecord
 from omnibench.summary import as_json, summarise
 

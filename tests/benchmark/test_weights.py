@@ -18,8 +18,8 @@ from huggingface_hub import constants as hub_constants
 from huggingface_hub import errors as hub_errors
 
 from omnibench import hub, weights
+from omnibench.cards import EncoderSpec, HubFile
 from omnibench.errors import IntegrityError, SetupError, UsageError, WeightsMissing
-from omnibench.interfaces import EncoderSpec, HubFile
 
 SOURCE = HubFile(repo="acme/vit")
 
@@ -242,7 +242,7 @@ import sys
 from pathlib import Path
 from omnibench import weights
 from omnibench.errors import WeightsMissing
-from omnibench.interfaces import EncoderSpec, HubFile
+from omnibench.cards import EncoderSpec, HubFile
 card = EncoderSpec(name="x", build=print, source=HubFile(repo="acme/vit"))
 try:
     weights.resolve(

@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from omnibench import hub
+from omnibench.cards import DataAccess, DatasetSpec, EncoderSpec, PublishedValue
 from omnibench.cli import cli
 from omnibench.errors import INTERRUPTED, SetupError, UsageError
 from omnibench.hookspecs import hookimpl
-from omnibench.interfaces import DataAccess, Dataset, DatasetSpec, EncoderSpec, PublishedValue
+from omnibench.interfaces import Dataset
 from omnibench.registry import Registry
 from omnibench_leaderboard.collect import collect
 from omnibench_leaderboard.reproduce import cost, grid

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from omnibench.interfaces import EncoderSpec, PublishedValue
+from omnibench.cards import EncoderSpec, PublishedValue
 from omnibench_plugins.datasets import rocov2
 from omnibench_plugins.encoders import omnibench_encoders
 from omnibench_plugins.published import omnirad_2026

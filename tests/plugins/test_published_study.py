@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from omnibench.interfaces import SPLITS, DatasetSpec, EncoderSpec, PublishedValue
+from omnibench.cards import SPLITS, DatasetSpec, EncoderSpec, PublishedValue
 from omnibench_plugins.datasets import omnibench_datasets
 from omnibench_plugins.encoders import omnibench_encoders
 from omnibench_plugins.published import omnirad_2026

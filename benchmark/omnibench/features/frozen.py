@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from omnibench.cards import Normalization, Precision
 from omnibench.encoder import Encoder
 from omnibench.errors import PluginError
 from omnibench.features.images import images_of
@@ -18,7 +19,7 @@ from omnibench.features.keys import encoder_identity, image_identity
 from omnibench.features.readings import Reading
 from omnibench.features.rows import HOLD_BYTES, Layout, Rows, Tensors, computed_once
 from omnibench.forward import Images, autocast_to, chunks, flops_per_image, parameter_counts
-from omnibench.interfaces import Dataset, Normalization, Precision, Progress
+from omnibench.interfaces import Dataset, Progress
 from omnibench.loading import as_images
 
 if TYPE_CHECKING:

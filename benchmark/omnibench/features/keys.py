@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from omnibench import environment
+from omnibench.cards import Normalization, Precision
 from omnibench.features.readings import Reading
-from omnibench.interfaces import Dataset, Normalization, Precision
+from omnibench.interfaces import Dataset
 
 if TYPE_CHECKING:
     from omnibench.handle import EncoderHandle

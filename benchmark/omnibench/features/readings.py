@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from omnibench.cards import Pool
 from omnibench.encoder import NO_CLASS_TOKEN, Encoder
 from omnibench.errors import UsageError
-from omnibench.interfaces import Pool
 
 
 @dataclass(frozen=True)

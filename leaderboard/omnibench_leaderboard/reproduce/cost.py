@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from omnibench.interfaces import DatasetSpec, EncoderSpec
+from omnibench.cards import DatasetSpec, EncoderSpec
 
 BACKWARD = 2  # forward passes that the gradients of a module cost
 SIDE, ROUNDS = 1024, 20  # of the product that measures this machine

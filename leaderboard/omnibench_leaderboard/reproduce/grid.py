@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from omnibench.cards import PublishedValue
 from omnibench.errors import UsageError, suggestion
-from omnibench.interfaces import PublishedValue, Task
+from omnibench.interfaces import Task
 from omnibench.registry import Registry
 
 

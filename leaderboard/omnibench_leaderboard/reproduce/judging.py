@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from omnibench.cards import SPLITS, PublishedValue
 from omnibench.errors import UsageError
-from omnibench.interfaces import SPLITS, PublishedValue
 from omnibench.registry import Registry
 from omnibench_leaderboard.formatting import scale
 from omnibench_leaderboard.reproduce.grid import Key, Study, key_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from omnibench.interfaces import PublishedValue
+from omnibench.cards import PublishedValue
 from omnibench_leaderboard.published import obstacle
 from omnibench_leaderboard.reproduce.grid import Cell, Study
 from omnibench_leaderboard.runs import Collection, Run

@@ -7,15 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from omnibench import hub
+from omnibench.cards import DataAccess, DatasetSpec, EncoderSpec, HubFile, LocalFiles
 from omnibench.errors import OmnibenchError
-from omnibench.interfaces import (
-    DataAccess,
-    DatasetSpec,
-    EncoderSpec,
-    HubFile,
-    LocalFiles,
-    NeedsAssets,
-)
+from omnibench.interfaces import NeedsAssets
 from omnibench.registry import Registry
 from omnibench_leaderboard.reproduce.grid import Job, recipe_of
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from omnibench.cards import DatasetPrefix, DatasetSpec
 from omnibench.hookspecs import hookimpl
-from omnibench.interfaces import DatasetPrefix, DatasetSpec
 from omnibench_plugins.datasets import medmnist, medsegbench, mni152, radimagenet, rocov2
 from omnibench_plugins.datasets.folder import card
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from omnibench.cards import SPLITS
 from omnibench.errors import IntegrityError
-from omnibench.interfaces import SPLITS
 from omnibench_plugins.datasets import npz
 from omnibench_plugins.datasets.arrays import ArraySplit
 from omnibench_plugins.datasets.facts import ArchiveFacts

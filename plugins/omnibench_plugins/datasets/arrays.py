@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from omnibench.cards import SPLITS, DatasetKind
 from omnibench.errors import UsageError, suggestion
-from omnibench.interfaces import SPLITS, DatasetKind, Split
+from omnibench.interfaces import Split
 
 Array = np.ndarray[Any, Any]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from omnibench.interfaces import DataAccess, Dataset, DatasetSpec
+from omnibench.cards import DataAccess, DatasetSpec
+from omnibench.interfaces import Dataset
 from omnibench_plugins.datasets.facts import ArchiveFacts, read_facts
 from omnibench_plugins.datasets.storage import PublishedFile, fetch
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from omnibench.interfaces import DataAccess, Dataset, DatasetKind, DatasetSpec
+from omnibench.cards import DataAccess, DatasetKind, DatasetSpec
+from omnibench.interfaces import Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

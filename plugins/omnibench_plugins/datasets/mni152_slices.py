@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from omnibench.cards import SPLITS
 from omnibench.errors import SetupError
-from omnibench.interfaces import SPLITS
 from omnibench_plugins.datasets.arrays import Array, ArraySplit, frozen
 
 SHAPE = (197, 233, 189)  # sagittal, coronal, axial; 1 mm voxels

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from omnibench.cards import SPLITS, DataAccess, DatasetSpec
 from omnibench.errors import IntegrityError, SetupError
-from omnibench.interfaces import SPLITS, DataAccess, Dataset, DatasetSpec
+from omnibench.interfaces import Dataset
 
 if TYPE_CHECKING:
     from omnibench_plugins.datasets.arrays import Array

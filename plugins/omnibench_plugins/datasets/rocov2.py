@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from omnibench.cards import SPLITS, DataAccess, DatasetSpec
 from omnibench.errors import IntegrityError, SetupError
-from omnibench.interfaces import SPLITS, DataAccess, Dataset, DatasetSpec
+from omnibench.interfaces import Dataset
 
 if TYPE_CHECKING:
     from omnibench_plugins.datasets.arrays import OpenDataset

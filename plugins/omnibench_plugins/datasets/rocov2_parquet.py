@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from omnibench.cards import SPLITS, DataAccess
 from omnibench.errors import IntegrityError, SetupError
-from omnibench.interfaces import SPLITS, DataAccess, Silent
+from omnibench.interfaces import Silent
 from omnibench_plugins.datasets.arrays import Array, OpenDataset, frozen
 from omnibench_plugins.datasets.folder.dataset import (
     duplicate_facts,

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from omnibench.cards import DataAccess
 from omnibench.errors import IntegrityError, SetupError, UsageError
-from omnibench.interfaces import DataAccess, Silent
+from omnibench.interfaces import Silent
 from omnibench_plugins.datasets.digests import digests
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from omnibench.cards import EncoderPrefix, EncoderSpec
 from omnibench.hookspecs import hookimpl
-from omnibench.interfaces import EncoderPrefix, EncoderSpec
 from omnibench_plugins.encoders import (
     clip,
     dino,

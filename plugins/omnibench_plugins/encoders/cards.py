@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from omnibench.interfaces import EncoderSpec, HubFile
+from omnibench.cards import EncoderSpec, HubFile
 
 if TYPE_CHECKING:
     from pathlib import Path

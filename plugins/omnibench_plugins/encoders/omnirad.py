@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from omnibench.cards import EncoderSpec
 from omnibench.errors import IntegrityError
-from omnibench.interfaces import EncoderSpec
 from omnibench_plugins.encoders.cards import BLOCK_LINEARS, vit_card
 
 if TYPE_CHECKING:

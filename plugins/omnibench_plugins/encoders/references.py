@@ -12,8 +12,8 @@ from functools import cache, partial
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from omnibench.cards import NAME, EncoderPrefix, EncoderSpec, HubFile
 from omnibench.errors import UsageError, suggestion
-from omnibench.interfaces import NAME, EncoderPrefix, EncoderSpec, HubFile
 from omnibench_plugins.encoders.cards import build_timm
 
 if TYPE_CHECKING:

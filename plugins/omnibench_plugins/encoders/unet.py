@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from omnibench.cards import EncoderSpec
 from omnibench.errors import SetupError
-from omnibench.interfaces import EncoderSpec
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from omnibench.cards import PublishedValue
 from omnibench.hookspecs import hookimpl
-from omnibench.interfaces import PublishedValue
 
 
 @hookimpl

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import TypedDict
 
-from omnibench.interfaces import PublishedValue
+from omnibench.cards import PublishedValue
 
 STUDY = "omnirad-2026"
 # Sec. 4 states five iterations. The SDs of Table 11, and most accuracies on the two small test

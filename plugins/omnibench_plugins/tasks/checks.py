@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from omnibench.cards import DatasetKind, DatasetSpec
 from omnibench.errors import UsageError
-from omnibench.interfaces import DatasetKind, DatasetSpec
 
 
 def require_positive(recipe: Any, *names: str) -> None:

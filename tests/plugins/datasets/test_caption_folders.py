@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from omnibench.cards import DataAccess
 from omnibench.errors import IntegrityError, UsageError
-from omnibench.interfaces import ConceptSplit, DataAccess, Dataset
+from omnibench.interfaces import ConceptSplit, Dataset
 from omnibench.subset import Subset
 from omnibench_plugins.datasets.folder.card import make
 

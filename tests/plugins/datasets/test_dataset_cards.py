@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from omnibench.interfaces import DatasetPrefix, DatasetSpec, check_name
+from omnibench.cards import DatasetPrefix, DatasetSpec, check_name
 from omnibench_plugins.datasets import medmnist, medsegbench, omnibench_datasets
 from omnibench_plugins.datasets.facts import read_facts
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omnibench.cards import DataAccess
 from omnibench.errors import IntegrityError, SetupError
-from omnibench.interfaces import DataAccess
 from omnibench_plugins.datasets import medsegbench
 from omnibench_plugins.datasets.facts import ArchiveFacts
 

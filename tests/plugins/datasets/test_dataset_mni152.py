@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omnibench.interfaces import DataAccess, Dataset
+from omnibench.cards import DataAccess
+from omnibench.interfaces import Dataset
 from omnibench_plugins.datasets import mni152
 from omnibench_plugins.datasets.mni152_slices import GAP, MIDLINE, describe, read_volume, slices
 

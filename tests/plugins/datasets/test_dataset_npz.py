@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omnibench.cards import DataAccess
 from omnibench.errors import IntegrityError
-from omnibench.interfaces import DataAccess
 from omnibench_plugins.datasets import medmnist, npz
 from omnibench_plugins.datasets.facts import ArchiveFacts
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from omnibench.cards import SPLITS, DataAccess, DatasetSpec
 from omnibench.errors import IntegrityError, SetupError
-from omnibench.interfaces import SPLITS, DataAccess, DatasetSpec
 from omnibench_plugins.datasets import omnibench_datasets
 from omnibench_plugins.datasets.radimagenet import COLLECTION
 from omnirad.data import radimagenet

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from omnibench.cards import DataAccess
 from omnibench.errors import IntegrityError, SetupError, UsageError
-from omnibench.interfaces import DataAccess
 from omnibench_plugins.datasets.storage import PublishedFile, fetch
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from omnibench.cards import DataAccess, check_name
 from omnibench.errors import IntegrityError, SetupError, UsageError
-from omnibench.interfaces import DataAccess, Dataset, check_name
+from omnibench.interfaces import Dataset
 from omnibench_plugins.datasets import rocov2
 from omnibench_plugins.datasets.folder.card import make
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from omnibench.cards import DataAccess
 from omnibench.errors import IntegrityError, SetupError
-from omnibench.interfaces import ConceptSplit, DataAccess, Dataset
+from omnibench.interfaces import ConceptSplit, Dataset
 from omnibench_plugins.datasets import rocov2, rocov2_parquet
 
 arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra parquet)")

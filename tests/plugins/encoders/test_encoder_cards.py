@@ -13,8 +13,8 @@ import torch
 
 import omnibench_plugins.encoders
 from omnibench import weights
+from omnibench.cards import NAME, EncoderSpec
 from omnibench.errors import UsageError, WeightsMissing
-from omnibench.interfaces import NAME, EncoderSpec
 from omnibench.registry import Registry
 from omnibench_plugins.encoders import references
 from omnibench_plugins.encoders.cards import BLOCK_LINEARS

@@ -11,9 +11,9 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
+from omnibench.cards import EncoderSpec
 from omnibench.encoder import Encoder, Features
 from omnibench.handle import EncoderHandle, WeightsChoice
-from omnibench.interfaces import EncoderSpec
 
 BLOCK_LINEARS = r"blocks\.\d+\.(attn\.(qkv|proj)|mlp\.fc[12])"
 

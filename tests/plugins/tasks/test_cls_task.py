@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from omnibench.cards import DatasetSpec, EncoderSpec
 from omnibench.errors import IntegrityError, PluginError, UsageError
-from omnibench.interfaces import DatasetSpec, EncoderSpec, RunContext, Task
+from omnibench.interfaces import RunContext, Task
 from omnibench.planning import RunRequest, plan
 from omnibench.recipe import as_document, override
 from omnibench.registry import Registry

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from omnibench.cards import DatasetSpec, EncoderSpec
 from omnibench.errors import UsageError
-from omnibench.interfaces import DatasetSpec, EncoderSpec, RunContext
+from omnibench.interfaces import RunContext
 from omnibench.recipe import override
 from omnibench_plugins.tasks.probes.features import extract
 from omnibench_plugins.tasks.probes.knn import vote

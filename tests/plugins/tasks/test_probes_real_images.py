@@ -2,8 +2,9 @@
 
 import pytest
 
+from omnibench.cards import DataAccess
 from omnibench.handle import EncoderHandle, WeightsChoice
-from omnibench.interfaces import DataAccess, RunContext
+from omnibench.interfaces import RunContext
 from omnibench.subset import Subset
 from omnibench_plugins.datasets import omnibench_datasets
 from omnibench_plugins.encoders import omnibench_encoders

@@ -11,13 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
+from omnibench.cards import DatasetSpec, EncoderSpec
 from omnibench.errors import IntegrityError, PluginError, RunFailed, SetupError, UsageError
 from omnibench.features.cache import FeatureStore
 from omnibench.features.frozen import FrozenFeatures, fingerprint
 from omnibench.features.rows import HeldRows
 from omnibench.forward import parameter_counts
 from omnibench.handle import EncoderHandle, WeightsChoice
-from omnibench.interfaces import DatasetSpec, EncoderSpec, RunContext, Task
+from omnibench.interfaces import RunContext, Task
 from omnibench.metrics.segmentation import metrics_from_counts
 from omnibench.recipe import as_document, override
 from omnibench.seeding import seed_initialisation

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from omnibench import hookimpl
+from omnibench.cards import DatasetSpec
 from omnibench.errors import UsageError
 from omnibench.harness import execute
-from omnibench.interfaces import DatasetSpec, Task
+from omnibench.interfaces import Task
 from omnibench.planning import RunRequest, plan
 from omnibench.registry import Registry
 from omnibench_plugins.tasks.cls.task import Classification

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from omnibench.cards import SPLITS
 from omnibench.errors import IntegrityError, SetupError
-from omnibench.interfaces import SPLITS
 from omnibench_plugins.datasets.folder.samples import (
     SPLIT_FOLDERS,
     Layout,

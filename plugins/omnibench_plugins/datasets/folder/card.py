@@ -7,8 +7,9 @@ import re
 from functools import partial
 from pathlib import Path
 
+from omnibench.cards import DataAccess, DatasetPrefix, DatasetSpec
 from omnibench.errors import SetupError, UsageError
-from omnibench.interfaces import DataAccess, Dataset, DatasetPrefix, DatasetSpec
+from omnibench.interfaces import Dataset
 from omnibench_plugins.datasets.folder.layouts import recognise
 from omnibench_plugins.datasets.folder.samples import images_below
 

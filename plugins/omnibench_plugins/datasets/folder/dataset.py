@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from omnibench.cards import SPLITS, DataAccess
 from omnibench.errors import IntegrityError
-from omnibench.interfaces import SPLITS, DataAccess, Silent
+from omnibench.interfaces import Silent
 from omnibench_plugins.datasets.arrays import Array, OpenDataset, frozen
 from omnibench_plugins.datasets.digests import digests
 from omnibench_plugins.datasets.folder import splitting

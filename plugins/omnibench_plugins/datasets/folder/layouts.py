@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from omnibench.cards import SPLITS, DatasetKind
 from omnibench.errors import IntegrityError, SetupError, UsageError
-from omnibench.interfaces import SPLITS, DatasetKind
 from omnibench_plugins.datasets.folder.captions import caption_tables, read_captions
 from omnibench_plugins.datasets.folder.samples import (
     SPLIT_FOLDERS,

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from omnibench.cards import DatasetKind
 from omnibench.errors import IntegrityError, SetupError, UsageError, suggestion
-from omnibench.interfaces import DatasetKind
 
 STANDARD = (".png", ".jpg", ".jpeg")
 DICOM = (".dcm", ".dicom")

@@ -7,8 +7,8 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
+from omnibench.cards import SPLITS
 from omnibench.errors import IntegrityError
-from omnibench.interfaces import SPLITS
 from omnibench_plugins.datasets.folder.samples import listed
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from transformers import BartConfig, BartForConditionalGeneration
 
+from omnibench.cards import Asset
 from omnibench.checkpoint import load_checked, read_state
 from omnibench.errors import IntegrityError, UsageError
-from omnibench.interfaces import Asset
 from omnibench_plugins.tasks.caption.model_files import CONFIG, POSITIONS, TOKENIZER, too_long
 from omnibench_plugins.tasks.caption.recipe import CaptionRecipe
 from omnibench_plugins.tasks.caption.tokenizer import (

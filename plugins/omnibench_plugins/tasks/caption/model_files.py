@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from omnibench.cards import HubFile, LocalFiles
 from omnibench.errors import UsageError
-from omnibench.interfaces import HubFile, LocalFiles
 
 SCRATCH = "scratch"
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from omnibench.cards import Normalization
 from omnibench.errors import UsageError
-from omnibench.interfaces import Normalization
 from omnibench_plugins.tasks.caption.model_files import files_of
 from omnibench_plugins.tasks.checks import require_images, require_positive
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from omnibench.cards import SPLITS
 from omnibench.errors import IntegrityError
-from omnibench.interfaces import SPLITS, Dataset, Split
+from omnibench.interfaces import Dataset, Split
 
 FEWEST = 2  # training captions; one cannot show that a model looks at images
 SHOWN = 5  # ids that messages name

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from omnibench.interfaces import (
-    Dataset,
-    DatasetSpec,
-    EncoderSpec,
-    HubFile,
-    LocalFiles,
-    Metric,
-    Outcome,
-    Precision,
-    RunContext,
-)
+from omnibench.cards import DatasetSpec, EncoderSpec, HubFile, LocalFiles, Precision
+from omnibench.interfaces import Dataset, Metric, Outcome, RunContext
 from omnibench_plugins.tasks.caption.model_files import POSITIONS, files_of, too_long
 from omnibench_plugins.tasks.caption.recipe import RECIPES, CaptionRecipe
 from omnibench_plugins.tasks.checks import misfit, other_kind

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from omnibench.cards import SPLITS
 from omnibench.features.frozen import FrozenFeatures
-from omnibench.interfaces import SPLITS, Dataset, RunContext
+from omnibench.interfaces import Dataset, RunContext
 from omnibench_plugins.tasks.caption.recipe import CaptionRecipe
 
 

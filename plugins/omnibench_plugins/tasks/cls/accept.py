@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omnibench.interfaces import DatasetSpec, EncoderSpec
+from omnibench.cards import DatasetSpec, EncoderSpec
 from omnibench_plugins.tasks.checks import misfit, other_kind
 
 

@@ -8,10 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from omnibench.cards import SPLITS
 from omnibench.features.frozen import FrozenFeatures
 from omnibench.features.rows import images_per_second
 from omnibench.forward import Images, in_chunks
-from omnibench.interfaces import SPLITS, Dataset, RunContext
+from omnibench.interfaces import Dataset, RunContext
 from omnibench.loading import as_images
 from omnibench_plugins.tasks.cls import augment
 from omnibench_plugins.tasks.cls.classifier import Classifier, HeadOnly

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from omnibench.cards import Normalization, Pool
 from omnibench.errors import UsageError
-from omnibench.interfaces import Normalization, Pool
 from omnibench_plugins.tasks.checks import require_images, require_positive
 
 Tuning = Literal["full", "head", "lora-r8", "lora-r16"]

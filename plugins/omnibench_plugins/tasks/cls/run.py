@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from omnibench.cards import SPLITS
 from omnibench.features.images import images_of
 from omnibench.features.readings import POOLED, require_pool
 from omnibench.forward import flops_per_image, parameter_counts
 from omnibench.handle import EncoderHandle
-from omnibench.interfaces import SPLITS, Dataset, Outcome, RunContext
+from omnibench.interfaces import Dataset, Outcome, RunContext
 from omnibench.metrics.classification import confusion_counts, f1_macro, flags_from_scores
 from omnibench.seeding import generator, seed_initialisation
 from omnibench.training import FitResult, Optimisation, fit

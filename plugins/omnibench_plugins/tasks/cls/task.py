@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from omnibench.interfaces import (
-    Dataset,
-    DatasetSpec,
-    EncoderSpec,
-    Metric,
-    Outcome,
-    Part,
-    Precision,
-    RunContext,
-)
+from omnibench.cards import DatasetSpec, EncoderSpec, Precision
+from omnibench.interfaces import Dataset, Metric, Outcome, Part, RunContext
 from omnibench_plugins.tasks.cls.accept import no_lora, refusal
 from omnibench_plugins.tasks.cls.recipe import RECIPES, TUNINGS, ClsRecipe, named_recipe
 

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from omnibench.cards import SPLITS
 from omnibench.features.readings import POOLED, require_pool
 from omnibench.features.rows import images_per_second
 from omnibench.handle import EncoderHandle
-from omnibench.interfaces import SPLITS, Dataset, RunContext
+from omnibench.interfaces import Dataset, RunContext
 from omnibench_plugins.tasks.cls.samples import Labels, read_labels
 from omnibench_plugins.tasks.probes.recipe import ProbeRecipe
 

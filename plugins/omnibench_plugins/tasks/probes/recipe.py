@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from omnibench.cards import Normalization, Pool
 from omnibench.errors import UsageError
-from omnibench.interfaces import Normalization, Pool
 from omnibench_plugins.tasks.checks import require_images, require_positive
 
 Chosen = Literal["pooled", "mean", "pooled+mean"]

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from omnibench.interfaces import (
-    Dataset,
-    DatasetSpec,
-    EncoderSpec,
-    Outcome,
-    Part,
-    Precision,
-    RunContext,
-)
+from omnibench.cards import DatasetSpec, EncoderSpec, Precision
+from omnibench.interfaces import Dataset, Outcome, Part, RunContext
 from omnibench_plugins.tasks.cls.accept import refusal
 from omnibench_plugins.tasks.cls.task import Labelled
 from omnibench_plugins.tasks.probes.recipe import (

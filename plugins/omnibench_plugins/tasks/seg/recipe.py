@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from omnibench.cards import Normalization
 from omnibench.errors import UsageError
-from omnibench.interfaces import Normalization
 from omnibench_plugins.tasks.checks import require_images, require_positive
 
 MIN_SIZE = 64  # pixels; below it the coarsest map is a single position without statistics

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from omnibench.cards import SPLITS
 from omnibench.forward import flops_per_image, parameter_counts
 from omnibench.handle import EncoderHandle
-from omnibench.interfaces import SPLITS, Dataset, Outcome, RunContext
+from omnibench.interfaces import Dataset, Outcome, RunContext
 from omnibench.metrics.segmentation import metrics_from_counts
 from omnibench.seeding import seed_initialisation
 from omnibench.training import FitResult, Optimisation, fit

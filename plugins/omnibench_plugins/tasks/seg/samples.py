@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from omnibench.cards import SPLITS
 from omnibench.errors import IntegrityError
 from omnibench.features.cache import FeatureStore
 from omnibench.features.images import images_of, masks_of
 from omnibench.features.rows import Rows
 from omnibench.forward import CHUNK, Images
-from omnibench.interfaces import SPLITS, Dataset, Progress, Split
+from omnibench.interfaces import Dataset, Progress, Split
 from omnibench_plugins.tasks.seg.recipe import SegRecipe
 
 UNKNOWN = 255

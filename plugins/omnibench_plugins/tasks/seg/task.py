@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from omnibench.cards import DatasetSpec, EncoderSpec, Precision
 from omnibench.errors import IntegrityError, UsageError
-from omnibench.interfaces import (
-    Dataset,
-    DatasetSpec,
-    EncoderSpec,
-    Metric,
-    Outcome,
-    Part,
-    Precision,
-    RunContext,
-)
+from omnibench.interfaces import Dataset, Metric, Outcome, Part, RunContext
 from omnibench_plugins.tasks.checks import misfit, other_kind
 from omnibench_plugins.tasks.seg.recipe import ADAPTER_FIELDS, MEDSEGBENCH, RECIPES, SegRecipe
 

@@ -13,7 +13,8 @@ import torch
 from transformers import BartConfig, BartForConditionalGeneration
 
 from omnibench.assets import resolve
-from omnibench.interfaces import Asset, RunContext
+from omnibench.cards import Asset
+from omnibench.interfaces import RunContext
 from omnibench_plugins.tasks.caption.bridge import Bridge
 from omnibench_plugins.tasks.caption.model import Captioner
 from omnibench_plugins.tasks.caption.model_files import files_of

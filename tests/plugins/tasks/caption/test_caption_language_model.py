@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BartForConditionalGeneration, BartModel, BartTokenizer
 
+from omnibench.cards import HubFile, LocalFiles
 from omnibench.errors import IntegrityError, SetupError, UsageError
-from omnibench.interfaces import HubFile, LocalFiles
 from omnibench_plugins.tasks.caption.language_model import (
     description,
     from_scratch,

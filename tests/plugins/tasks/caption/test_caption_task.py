@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from omnibench.cards import DatasetSpec, EncoderSpec
 from omnibench.errors import IntegrityError, PluginError, RunFailed, UsageError
 from omnibench.features.cache import FeatureStore
 from omnibench.features.frozen import FrozenFeatures, fingerprint
 from omnibench.features.readings import TOKENS
-from omnibench.interfaces import DatasetSpec, EncoderSpec, NeedsAssets, RunContext, Task
+from omnibench.interfaces import NeedsAssets, RunContext, Task
 from omnibench.loading import as_images
 from omnibench.recipe import as_document, override
 from omnibench_plugins.tasks.caption.recipe import FAIR, PAPER, QUICK, RELEASED, Decoding
