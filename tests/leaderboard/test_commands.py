@@ -11,7 +11,8 @@ import click
 import pytest
 
 from omnibench import console
-from omnibench.cli import _comparison, cli
+from omnibench.cli import cli
+from omnibench.commands.run import _comparison
 from omnibench.errors import UsageError
 from omnibench_leaderboard import paper_mode, terminal
 from omnibench_leaderboard.build import build
