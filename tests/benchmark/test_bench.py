@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from omnibench import bench, cli
+from omnibench.commands import options as options_of
 from omnibench.errors import OmnibenchError
 from omnibench.interfaces import Part
 from omnibench.registry import Registry
@@ -20,15 +21,14 @@ from omnibench.registry import Registry
 def command(toy, monkeypatch, tmp_path):
     """Runs `omnibench bench` on the toy plugin."""
     registry = Registry.of(toy, distribution="toybox")
-    # the command was given the function that makes registries when it was added
     monkeypatch.setattr(Registry, "discover", lambda files=(): registry)
-    cli._registry.cache_clear()
+    options_of.registry_of.cache_clear()
     options = ["--device", "cpu", "--cache", str(tmp_path), "--rounds", "1"]
     yield lambda *arguments: CliRunner().invoke(
         cli.cli,
         ["bench", "--encoder", "toy-encoder", "--random-weights", *options, *arguments],
     )
-    cli._registry.cache_clear()
+    options_of.registry_of.cache_clear()
 
 
 def parts(handle: Any, recipe: Any, context: Any) -> list[Part]:
