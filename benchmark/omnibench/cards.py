@@ -6,7 +6,7 @@ Frozen dataclasses; importing this never imports torch, and making one never tou
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -159,6 +159,8 @@ class DatasetSpec:
         multi_label: Targets hold several labels at once.
         embedded: Needs no download.
         options: Names of extra `--set` options that `open` understands.
+        files: Returns where its files or folders lie below a data root, whether they are there or
+            not; `omnibench doctor` looks for them. None where that is not known.
         views: Cards of the same images with other targets; used by tasks that refuse this card.
     """
 
@@ -177,6 +179,7 @@ class DatasetSpec:
     citation: str = ""
     embedded: bool = False
     options: tuple[str, ...] = ()
+    files: Callable[[Path], Sequence[Path]] | None = None
     views: tuple[DatasetSpec, ...] = ()  # the same images with other targets, for other tasks
     notes: str = ""
 

@@ -128,6 +128,18 @@ def locked_files(
     return paths, commit
 
 
+def cached(source: HubFile, cache: Path) -> bool:
+    """Tell whether all files of a source are on this machine; no digest is taken.
+
+    Raises:
+        IntegrityError: If the lock file is damaged.
+    """
+    lock = _read_lock(cache / LOCK_NAME)
+    commit = source.revision or lock.get(f"{source.repo}/{source.filename}", {}).get("commit", "")
+    names = (source.filename, *source.companions)
+    return all(hub.cached(source, name, commit) is not None for name in names)
+
+
 def _require(digest: str, expected: str, path: Path, who: str) -> None:
     if digest != expected:
         raise IntegrityError(

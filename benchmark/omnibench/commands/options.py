@@ -52,6 +52,12 @@ def user_cache() -> Path:
     return Path(platformdirs.user_cache_dir("omnibench"))
 
 
+def folders_of(data_root: Path | None, cache: Path | None) -> tuple[Path, Path]:
+    """Return data root and cache, where the user named none those of the environment or user."""
+    chosen = cache or user_cache()
+    return Path(data_root or os.environ.get("OMNIBENCH_DATA") or chosen / "data"), chosen
+
+
 def names_of(kind: str) -> Callable[..., list[str]]:
     """Complete names of `encoders`, `tasks` or `datasets` on the shell."""
 
@@ -81,14 +87,13 @@ def request_of(**options: Any) -> RunRequest:
         if name.strip() in settings:
             raise UsageError(f"--set {name.strip()} is given twice")
         settings[name.strip()] = value.strip()
-    cache = options.pop("cache") or user_cache()
+    root, cache = folders_of(options.pop("data_root"), options.pop("cache"))
     limit = options.pop("cache_limit")
-    root = options.pop("data_root") or os.environ.get("OMNIBENCH_DATA") or cache / "data"
     return RunRequest(
         **options,
         settings=settings,
         seeds=tuple(dict.fromkeys(seed)) or (tuple(range(seeds)) if seeds else None),
         cache=cache,
         cache_limit=CACHE_LIMIT if limit is None else limit,
-        data_root=Path(root),
+        data_root=root,
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from omnibench.cards import DataAccess, DatasetSpec
 from omnibench.interfaces import Dataset
 from omnibench_plugins.datasets.facts import ArchiveFacts, read_facts
-from omnibench_plugins.datasets.storage import PublishedFile, fetch
+from omnibench_plugins.datasets.storage import PublishedFile, fetch, places
 
 if TYPE_CHECKING:
     from omnibench_plugins.datasets.arrays import Array
@@ -63,6 +63,7 @@ def _card(facts: ArchiveFacts) -> DatasetSpec:
         name=facts.flag,
         kind="masks",
         open=partial(open_set, facts),
+        files=partial(places, files(facts)),
         classes=facts.classes,
         sizes=tuple(facts.md5),
         split_sizes=facts.counts,

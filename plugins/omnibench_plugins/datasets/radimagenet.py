@@ -32,6 +32,7 @@ def cards() -> list[DatasetSpec]:
             name="radimagenet",
             kind="labels",
             open=open_set,
+            files=lambda root: [root / COLLECTION],
             split_sizes=COUNTS,
             modality="CT, MRI, ultrasound",
             collection=COLLECTION,

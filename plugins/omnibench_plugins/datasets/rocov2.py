@@ -31,6 +31,7 @@ def cards() -> list[DatasetSpec]:
             name="rocov2",
             kind="captions",
             open=open_set,
+            files=lambda root: [root / COLLECTION],
             split_sizes=COUNTS,
             modality="several",
             collection=COLLECTION,

@@ -39,6 +39,11 @@ class StoredFile:
     verified: bool  # its MD5 is the published one
 
 
+def places(files: Mapping[int, PublishedFile], root: Path) -> list[Path]:
+    """Return where the files of all resolutions lie below a data root, there or not."""
+    return [file.path(root) for file in files.values()]
+
+
 def fetch(files: Mapping[int, PublishedFile], size: int, access: DataAccess) -> StoredFile:
     """Return the file of one resolution, downloading it where that is allowed.
 

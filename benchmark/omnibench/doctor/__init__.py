@@ -1,0 +1,1 @@
+"""What `omnibench doctor` looks at: software, devices, folders, and what runs need from outside."""
