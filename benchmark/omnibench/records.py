@@ -7,14 +7,13 @@ of the identity), `record_sha256` what was found (a digest of everything else).
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zipfile
-import zlib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from omnibench import strict_json
 from omnibench.errors import IntegrityError
 from omnibench.recipe import digest
 
@@ -23,26 +22,14 @@ if TYPE_CHECKING:
 
 SCHEMA = "omnibench.run/1"
 ID_SCHEME = 1
-MAX_JSON_BYTES = 1 << 20
-MAX_JSON_DEPTH = 20
-MAX_PREDICTION_BYTES = 4 << 30
-
-# What reading a forged or damaged archive may raise.
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    KeyError,
-    EOFError,
-    OSError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-)
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Status = Literal["complete", "failed", "interrupted"]
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
+
+
+class LaterRecord(IntegrityError):
+    """A record of a schema that this version does not know yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +85,17 @@ class RunRecord:
         return int(self.identity["seed"])
 
     def to_json(self) -> str:
-        """Return the record as JSON text that ends with its own digest."""
+        """Return the record as JSON text that ends with its own digest.
+
+        Raises:
+            IntegrityError: If what a task or plugin put into it is not plain, finite JSON data.
+        """
         body = {"schema": SCHEMA, "id_scheme": ID_SCHEME, "run_id": self.run_id, **asdict(self)}
-        body["record_sha256"] = _body_digest(body)
-        return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        try:
+            body["record_sha256"] = _body_digest(body)
+            return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise IntegrityError(f"a record holds plain, finite JSON data only ({error})") from None
 
     @property
     def record_sha256(self) -> str:
@@ -117,12 +111,11 @@ def parse(text: bytes, where: str) -> RunRecord:
         where: How messages name the file.
 
     Raises:
-        IntegrityError: If it is not a record of this schema, or its digests do not agree.
+        LaterRecord: If it is of a schema to come.
+        IntegrityError: If it is no record, or its digests do not agree.
     """
-    body = _strict_json(text, where)
-    if not isinstance(body, dict) or body.get("schema") != SCHEMA:
-        found = body.get("schema") if isinstance(body, dict) else type(body).__name__
-        raise IntegrityError(f"{where}: schema is {found!r}, {SCHEMA!r} was expected")
+    body = strict_json.loads(text, where)
+    _require_schema(body, where)
     stated, computed = body.pop("record_sha256", None), _body_digest(body)
     if stated != computed:
         raise IntegrityError(
@@ -137,95 +130,95 @@ def parse(text: bytes, where: str) -> RunRecord:
         record = RunRecord(**body)
     except TypeError as error:
         raise IntegrityError(f"{where}: not the fields of a record ({error})") from None
-    if record.status not in ("complete", "failed", "interrupted"):
-        raise IntegrityError(f"{where}: unknown status {record.status!r}")
-    _require_shape(record, where)
+    _require_types(body, where)
     if record.run_id != run_id:
         raise IntegrityError(f"{where}: its run id does not belong to its identity")
-    if record.status == "complete" and not record.predictions:
+    if record.status == "complete" and record.predictions is None:
         raise IntegrityError(f"{where}: a complete record without predictions")
     return record
 
 
-def _require_shape(record: RunRecord, where: str) -> None:
-    """Raise unless what readers take for granted is there, of the right type."""
-    identity: Any = record.identity
-    try:
-        parts = {name: identity[name] for name in ("encoder", "dataset", "task")}
-        texts = [parts[name]["name"] for name in parts] + [
-            parts["task"]["recipe"],
-            parts["task"]["plugin"],
-            parts["task"]["variant"],
-            identity["tuning"],
-            record.label,
-        ]
-        numbers = [identity["seed"], parts["task"]["version"], parts["dataset"]["limit"]]
-        values = [m["value"] for part in (record.metrics, record.validation) for m in part.values()]
-        mappings = [record.predictions["arrays"]] if record.predictions else []
-    except (KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"{where}: the record lacks {error}") from None
-    if not (
-        all(isinstance(text, str) for text in texts)
-        and all(type(number) is int for number in numbers)
-        and all(type(value) in (int, float) for value in values)
-        and all(isinstance(mapping, dict) for mapping in mappings)
-    ):
-        raise IntegrityError(f"{where}: a field of the record has another type than it should")
-
-
-def pack(arrays: Arrays) -> bytes:
-    """Return arrays as the bytes of a compressed npz; equal arrays give equal bytes."""
-    import numpy as np
-
-    for name, array in arrays.items():
-        if array.dtype.hasobject:
-            raise IntegrityError(f"predictions {name!r} are an object array")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise IntegrityError(f"predictions {name!r} hold values that are not finite")
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **dict(sorted(arrays.items())))
-    return buffer.getvalue()
-
-
-def describe_predictions(data: bytes, arrays: Arrays) -> dict[str, Any]:
-    """Return what a record says about its predictions file."""
-    return {
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "bytes": len(data),
-        "arrays": {n: [a.dtype.str, list(a.shape)] for n, a in sorted(arrays.items())},
-    }
-
-
-def unpack(data: bytes, described: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Read predictions strictly: digest first, then names, sizes, dtypes and shapes.
-
-    Raises:
-        IntegrityError: If the file is not the one that the record describes.
-    """
-    import numpy as np
-
-    found = hashlib.sha256(data).hexdigest()
-    if found != described.get("sha256"):
-        raise IntegrityError(
-            f"{where}: predictions have digest {found[:12]}…, the record states "
-            f"{str(described.get('sha256'))[:12]}…"
+def _require_schema(body: Any, where: str) -> None:
+    """Raise unless it is a record that this version reads."""
+    found = body.get("schema") if isinstance(body, dict) else type(body).__name__
+    if found == SCHEMA:
+        return
+    name, _, version = SCHEMA.partition("/")
+    newer = re.fullmatch(rf"{re.escape(name)}/([0-9]{{1,6}})", str(found))
+    if newer and int(newer[1]) > int(version):
+        raise LaterRecord(
+            f"{where}: schema is {found!r}, of a later omnibench; this one reads {SCHEMA!r}: "
+            "pip install --upgrade omnibench"
         )
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = {item.filename: item.file_size for item in archive.infolist()}
-        expected = {f"{name}.npy" for name in described["arrays"]}
-        if set(members) != expected:
-            raise IntegrityError(f"{where}: predictions hold other arrays than the record states")
-        if sum(members.values()) > MAX_PREDICTION_BYTES:
-            raise IntegrityError(f"{where}: predictions would unpack to {sum(members.values())} B")
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in described["arrays"]}
-    except DAMAGE as error:
-        raise IntegrityError(f"{where}: predictions cannot be read ({error})") from None
-    for name, (dtype, shape) in described["arrays"].items():
-        if arrays[name].dtype.str != dtype or list(arrays[name].shape) != shape:
-            raise IntegrityError(f"{where}: predictions {name!r} have another type or shape")
-    return arrays
+    raise IntegrityError(f"{where}: schema is {found!r:.80}, {SCHEMA!r} was expected")
+
+
+# What readers take for granted, whatever else a field holds.
+TEXTS = ("status", "label")
+OPTIONAL = ("predictions", "weights", "failure")
+METRIC = {"value": (int, float), "unit": str, "higher_is_better": bool}
+IDENTITY = {
+    "encoder": {"name": str},
+    "dataset": {"name": str, "limit": int},
+    "task": {"name": str, "plugin": str, "version": int, "recipe": str, "variant": str},
+    "tuning": str,
+    "seed": int,
+}
+
+
+def _require_types(body: Mapping[str, Any], where: str) -> None:
+    """Raise unless every field has the type that it should, naming the first that has not."""
+    for name, value in body.items():
+        empty = value is None and name in OPTIONAL
+        _require(isinstance(value, str if name in TEXTS else dict) or empty, name, where)
+    _require(body["status"] in ("complete", "failed", "interrupted"), "status", where)
+    _require_fit(body["identity"], IDENTITY, "identity", where)
+    _require_plain(body["identity"], "identity", where)
+    for name in ("metrics", "validation"):
+        for metric, told in body.get(name, {}).items():
+            _require_fit(told, METRIC, f"{name}.{metric}", where)
+    for name in ("recipe", "changes"):
+        _require(all(isinstance(v, str) for v in body.get(name, {}).values()), name, where)
+    if body.get("predictions") is not None:
+        _require_description(body["predictions"], where)
+
+
+def _require_description(told: Mapping[str, Any], where: str) -> None:
+    _require_fit(told, {"sha256": str, "bytes": int, "arrays": dict}, "predictions", where)
+    _require(SHA256.fullmatch(told["sha256"]) is not None, "predictions.sha256", where)
+    for name, array in told["arrays"].items():
+        path = f"predictions.arrays.{name}"
+        _require(isinstance(array, list) and len(array) == 2, path, where)
+        dtype, shape = array
+        _require(isinstance(dtype, str) and isinstance(shape, list), path, where)
+        _require(all(type(length) is int and length >= 0 for length in shape), path, where)
+
+
+def _require_fit(found: Any, expected: Any, path: str, where: str) -> None:
+    """Compare with a type, types, or a mapping of them; bool is no int."""
+    if not isinstance(expected, Mapping):
+        kinds = expected if isinstance(expected, tuple) else (expected,)
+        _require(type(found) in kinds, path, where)
+        return
+    _require(isinstance(found, dict), path, where)
+    for name, kind in expected.items():
+        if name not in found:
+            raise IntegrityError(f"{where}: the record lacks {path}.{name}")
+        _require_fit(found[name], kind, f"{path}.{name}", where)
+
+
+def _require_plain(found: Any, path: str, where: str) -> None:
+    """Raise unless there is nothing but texts and integers: only they have one way of writing."""
+    for name, value in found.items():
+        if isinstance(value, dict):
+            _require_plain(value, f"{path}.{name}", where)
+        else:
+            _require(type(value) in (str, int), f"{path}.{name}", where)
+
+
+def _require(condition: bool, path: str, where: str) -> None:
+    if not condition:
+        raise IntegrityError(f"{where}: {path[:80]} has another type or value than a record's")
 
 
 def _body_digest(body: Mapping[str, Any]) -> str:
@@ -237,55 +230,3 @@ def _body_digest(body: Mapping[str, Any]) -> str:
         allow_nan=False,
     )
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _strict_json(text: bytes, where: str) -> Any:
-    """Parse JSON without Python's leniency: no NaN, no duplicate keys, bounded size and depth."""
-    if len(text) > MAX_JSON_BYTES:
-        raise IntegrityError(f"{where}: {len(text)} bytes are too many for a record")
-
-    def refuse(literal: str) -> Any:
-        raise ValueError(f"{literal} is not JSON")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        out = dict(pairs)
-        if len(out) != len(pairs):
-            raise ValueError("a key stands twice")
-        return out
-
-    def bounded_float(literal: str) -> float:
-        value = float(literal)
-        if value in (float("inf"), float("-inf")):
-            raise ValueError(f"{literal} is out of range")
-        return value
-
-    try:
-        decoded = text.decode("utf-8")
-        if _depth(decoded) > MAX_JSON_DEPTH:
-            raise ValueError(f"nested deeper than {MAX_JSON_DEPTH}")
-        return json.loads(
-            decoded,
-            parse_constant=refuse,
-            parse_float=bounded_float,
-            object_pairs_hook=unique,
-        )
-    except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{where}: not a strict JSON record ({error})") from None
-
-
-def _depth(text: str) -> int:
-    """Return the deepest bracket nesting, counting none inside strings."""
-    depth = deepest = 0
-    quoted = escaped = False
-    for character in text:
-        if quoted:
-            quoted = escaped or character != '"'
-            escaped = character == "\\" and not escaped
-        elif character == '"':
-            quoted, escaped = True, False
-        elif character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    return deepest

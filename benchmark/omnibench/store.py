@@ -6,7 +6,8 @@
     <results>/weights/<weights_sha256>.safetensors    (--keep-weights)
 
 Every file is written beside its place, flushed to the disk and then linked to its name, so
-that a name either does not exist or names a whole file.
+that a name either does not exist or names a whole file. Names are digests: a file that is not of
+its name was damaged, and gives way when the whole one is written again.
 """
 
 from __future__ import annotations
@@ -23,13 +24,21 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from omnibench import predictions as packed
+from omnibench import strict_json
 from omnibench.errors import IntegrityError, SetupError
-from omnibench.records import Arrays, RunRecord, describe_predictions, pack, parse, unpack
+from omnibench.records import Arrays, LaterRecord, RunRecord, parse
 
 log = logging.getLogger(__name__)
 
 STRAY_SECONDS = 3600
+STRAY = re.compile(r"\.([0-9]{1,9})-.+")  # the writer's process id
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
+
+
+REMEDY = "Move the file away; the same command then makes it anew."
+REMEDY_OF_BOTH = "Move the record beside it (.json) away; the same command then makes both anew."
 
 
 class Store:
@@ -54,9 +63,10 @@ class Store:
     def _sweep(self) -> None:
         """Remove what killed writers left behind: old, and of processes that are gone."""
         for path in self.root.rglob(".[0-9]*-*"):
-            pid = int(re.sub(r"\D.*", "", path.name[1:]))
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > STRAY_SECONDS and not _is_alive(pid):
+            name = STRAY.fullmatch(path.name)
+            with contextlib.suppress(OSError):  # another's, or swept by another: nobody's harm
+                old = time.time() - path.stat().st_mtime > STRAY_SECONDS
+                if name and old and not _is_alive(int(name[1])):
                     path.unlink()
 
     def folder(self, run_id: str) -> Path:
@@ -70,7 +80,7 @@ class Store:
         """
         folder = self.folder(record.run_id)
         if record.predictions is not None:
-            data = pack(arrays)
+            data = packed.pack(arrays)
             _write_once(folder / f"{record.predictions['sha256']}.npz", data)
         path = folder / f"{record.record_sha256}.json"
         _write_once(path, record.to_json().encode())
@@ -79,7 +89,7 @@ class Store:
     @staticmethod
     def prepare(arrays: Arrays) -> dict[str, object]:
         """Return the description of arrays that a record carries."""
-        return describe_predictions(pack(arrays), arrays)
+        return packed.describe(packed.pack(arrays), arrays)
 
     def picture(self, run_id: str) -> Path:
         """Return where the picture of a run lies, if it was drawn."""
@@ -127,13 +137,14 @@ class Store:
     def read(self, path: Path) -> RunRecord:
         """Read one record; its name and folder must agree with its content."""
         try:
-            record = parse(path.read_bytes(), str(path))
+            with path.open("rb") as file:
+                record = parse(file.read(strict_json.MAX_BYTES + 1), str(path))
         except OSError as error:
-            raise SetupError(f"{path} cannot be read: {error.strerror}") from None
+            raise _unreadable(path, error) from None
+        except LaterRecord:
+            raise
         except IntegrityError as error:
-            raise IntegrityError(
-                f"{error}. Move the file away; the same command then makes it anew."
-            ) from None
+            raise IntegrityError(f"{error}. {REMEDY}") from None
         if path.stem != record.record_sha256 or path.parent.name != record.run_id:
             raise IntegrityError(f"{path}: the file's name does not belong to its content")
         return record
@@ -143,13 +154,18 @@ class Store:
         described = record.predictions or {}
         path = self.folder(record.run_id) / f"{described.get('sha256')}.npz"
         try:
-            data = path.read_bytes()
-        except OSError:
+            with path.open("rb") as file:
+                data = file.read(described.get("bytes", 0) + 1)  # one too many is enough to refuse
+        except FileNotFoundError:
             raise IntegrityError(
-                f"{path}: the predictions of a complete record are missing. Move its .json away; "
-                "the same command then makes it anew."
+                f"{path}: the predictions of a complete record are missing. {REMEDY_OF_BOTH}"
             ) from None
-        return unpack(data, described, str(path))
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        try:
+            return packed.unpack(data, described, str(path))
+        except IntegrityError as error:
+            raise IntegrityError(f"{error}. {REMEDY_OF_BOTH}") from None
 
     def paths(self) -> Iterator[Path]:
         """Yield the path of every record, in a fixed order."""
@@ -172,45 +188,63 @@ def _safetensors(arrays: Arrays) -> bytes:
     return save(dict(sorted(arrays.items())))
 
 
+def _unreadable(path: Path, error: OSError) -> SetupError:
+    return SetupError(f"{path} cannot be read: {error.strerror or error}")
+
+
 def _write_once(path: Path, data: bytes) -> None:
-    """Give `data` a name that nobody has; an existing file of that name is left alone."""
+    """Give `data` a name that nobody has; a whole file of that name is left alone."""
     with _temporary(path, data) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
-            return
+            if path.read_bytes() == data:
+                return
+            log.warning("%s was damaged, and is written again", path)
+            temporary.replace(path)
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
-            temporary.rename(path)  # names are digests: who else wrote it wrote the same
+            temporary.replace(path)  # names are digests: who else wrote it wrote the same
         _sync_folder(path.parent)
 
 
 @contextlib.contextmanager
 def _temporary(path: Path, data: bytes) -> Iterator[Path]:
     """Write `data` beside `path`, flushed to the disk; remove it in the end."""
+    temporary = path.parent / f".{os.getpid()}-{uuid.uuid4().hex}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{os.getpid()}-{uuid.uuid4().hex}"
+        _make_folder(path.parent)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            yield temporary
-        finally:
-            temporary.unlink(missing_ok=True)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
     except OSError as error:
         raise SetupError(
             f"{path} could not be written ({error.strerror or error}); {len(data)} bytes are "
             "needed. Finished records are untouched."
         ) from None
+    finally:
+        with contextlib.suppress(OSError):  # `_sweep` removes it another day
+            temporary.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder and its parents, each known to the disk before anything is put into it."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from omnibench.errors import IntegrityError, SetupError
-from omnibench.records import RunRecord, pack, parse, unpack
+from omnibench.predictions import pack, unpack
+from omnibench.records import RunRecord, parse
 from omnibench.store import Store
 
 ARRAYS = {
