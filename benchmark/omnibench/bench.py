@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from omnibench import environment
-from omnibench.cards import SPLITS, Precision
+from omnibench.cards import SPLITS, Asset, Precision
+from omnibench.costs import SCHEMA, hours
 from omnibench.errors import UsageError
 from omnibench.features.cache import GIGABYTE, RESERVE, FeatureStore
 from omnibench.features.readings import POOLED
@@ -21,11 +22,10 @@ from omnibench.features.rows import Column, Layout, StoredRows, computed_once
 from omnibench.forward import CHUNK, autocast_to, flops_per_image, parameter_counts
 from omnibench.handle import EncoderHandle
 from omnibench.harness import accelerator
-from omnibench.interfaces import Measurable, Part, Progress, RunContext
-from omnibench.planning import Cell, RunRequest, encoder_handle, plan
+from omnibench.interfaces import Measurable, Part, Progress, RunContext, Task
+from omnibench.planning import Cell, RunRequest, encoder_handle, plan, recipe_of
 from omnibench.registry import Registry
 
-SCHEMA = "omnibench.cost/1"
 READ_BYTES = 2**26  # written to and read from the store's disk
 ROW_BYTES = 2**22  # about the taps of one image at 448 pixels
 
@@ -39,14 +39,17 @@ def costs(
 ) -> dict[str, list[dict[str, Any]]]:
     """Return cost records: of encoders, the store, and of a task's parts and runs if one is named.
 
+    Without a dataset a task's parts are measured and no run is told of; no file that the task
+    needs is looked for then.
+
     Raises:
         UsageError: Unknown names, sizes that no encoder takes, a task that cannot be measured.
     """
     device, precision = accelerator(request.device, request.precision)
-    cells = plan(request, registry, progress) if request.task else []
-    for cell in cells:
-        if not isinstance(cell.task.card, Measurable):
-            raise UsageError(f"task {cell.task.card.name!r} does not say what it is made of")
+    task = registry.task(request.task).card if request.task else None
+    if task is not None and not isinstance(task, Measurable):
+        raise UsageError(f"task {task.name!r} does not say what it is made of")
+    cells = plan(request, registry, progress) if request.datasets else []
     # Nothing measured is read from the store, nor left in it.
     handles = [
         replace(encoder_handle(request, registry.encoder(name)), store=None)
@@ -60,9 +63,23 @@ def costs(
     ]
     parts, grid = [], []
     for cell in cells:
-        measured = _parts(cell, device, precision, rounds, progress)
+        measured = _parts(
+            cell.task.card,
+            cell.handle,
+            cell.recipe,
+            cell.assets,
+            device,
+            precision,
+            rounds,
+            progress,
+        )
         parts += measured
         grid.append(_run(cell, measured))
+    if task is not None and not cells:
+        name = request.recipe or task.recipes[0]
+        _, recipe = recipe_of(task, name, request.tuning, request.settings)
+        for handle in handles:
+            parts += _parts(task, handle, recipe, {}, device, precision, rounds, progress)
     return {
         "encoders": encoders,
         "store": [_store(request.cache / "features", rounds)],
@@ -173,21 +190,27 @@ def _store(root: Path, rounds: int) -> dict[str, Any]:
 
 
 def _parts(
-    cell: Cell, device: str, precision: Precision, rounds: int, progress: Progress
+    task: Task,
+    handle: EncoderHandle,
+    recipe: Any,
+    assets: Mapping[str, Asset],
+    device: str,
+    precision: Precision,
+    rounds: int,
+    progress: Progress,
 ) -> list[dict[str, Any]]:
-    """Time the parts of a cell's work one after another."""
-    task = cell.task.card
+    """Time the parts of a run's work one after another."""
     assert isinstance(task, Measurable)
-    chosen = task.precision(precision, cell.recipe)
-    context = RunContext(seed=0, device=device, precision=chosen, assets=cell.assets)
-    parts: Sequence[Part] = task.parts(replace(cell.handle, store=None), cell.recipe, context)
+    chosen = task.precision(precision, recipe)
+    context = RunContext(seed=0, device=device, precision=chosen, assets=assets)
+    parts: Sequence[Part] = task.parts(replace(handle, store=None), recipe, context)
     progress.start(f"parts of {task.name}", len(parts))
     records = []
     for part in parts:
         seconds = timed(part.call, device, rounds)
         records.append(
             {
-                "encoder": cell.handle.label,
+                "encoder": handle.label,
                 "task": task.name,
                 "stage": part.stage,
                 "part": part.name,
@@ -202,18 +225,10 @@ def _parts(
 
 
 def _run(cell: Cell, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what all seeds of a cell will take, images and metrics not counted."""
+    """Return what all seeds of a cell will take."""
     train, val, test = (len(cell.dataset.split(name)) for name in SPLITS)
     seeds, epochs = len(cell.seeds), int(getattr(cell.recipe, "epochs", 0))
-    images = {
-        "once": train + val + test,
-        "training": seeds * epochs * train,
-        "evaluation": seeds * (epochs * val + val + test),
-    }
-    hours = {
-        stage: count * sum(p["seconds_per_image"] for p in parts if p["stage"] == stage) / 3600
-        for stage, count in images.items()
-    }
+    stages = hours(parts, (train, val, test), seeds=seeds, epochs=epochs)
     return {
         "encoder": cell.handle.label,
         "task": cell.task.card.name,
@@ -222,7 +237,7 @@ def _run(cell: Cell, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "images": train + val + test,
         "seeds": seeds,
         "epochs": epochs,
-        **{f"{stage}_hours": value for stage, value in hours.items()},
-        "hours": sum(hours.values()),
+        **{f"{stage}_hours": value for stage, value in stages.items()},
+        "hours": sum(stages.values()),
         "schema": SCHEMA,
     }

@@ -102,13 +102,41 @@ class Silent:
         """Say nothing."""
 
 
+class Unfinished(Protocol):
+    """Remembers a training that has not come to its end, for when its process is killed.
+
+    Tasks that train by `omnibench.training.fit` need not know of it.
+    """
+
+    def load(self) -> tuple[int, Mapping[str, Any]] | None:
+        """Return the epoch to begin with, counted from 0, and the state before it, or None."""
+
+    def save(self, epoch: int, state: Mapping[str, Any], *, at_once: bool = False) -> None:
+        """Remember what `epoch` would begin with: nested mappings of tensors, numbers and texts.
+
+        Now and then only, so that it costs next to nothing, unless `at_once`. Never fails.
+        """
+
+
+class Forgetful:
+    """An `Unfinished` that remembers nothing."""
+
+    def load(self) -> None:
+        """Return None: training begins anew."""
+
+    def save(self, epoch: int, state: Mapping[str, Any], *, at_once: bool = False) -> None:
+        """Forget it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
     """What one run may depend on besides encoder, dataset and recipe.
 
     `device` is a torch device string (`cpu`, `cuda:0`); `precision` the autocast type used in
     training on an accelerator. `seed` is the only source of randomness. `assets` are the files
-    that the task asked for (see `NeedsAssets`), by recipe field.
+    that the task asked for (see `NeedsAssets`), by recipe field. `unfinished` is where training
+    leaves its state and finds it again; `finished` are the variants whose records exist, which
+    need not be yielded.
     """
 
     seed: int
@@ -116,6 +144,8 @@ class RunContext:
     precision: Precision = "fp32"
     progress: Progress = field(default_factory=Silent)
     assets: Mapping[str, Asset] = field(default_factory=dict)
+    unfinished: Unfinished = field(default_factory=Forgetful)
+    finished: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,14 +274,15 @@ class Part:
     Args:
         name: What tables call it.
         stage: `once` for every image of a cell, shared by seeds; `training` for every training
-            image of every epoch and seed; `evaluation` for every image that is predicted;
+            image of every epoch and seed; `evaluation` for every validation image of every epoch
+            and seed, and for what is predicted at the end; `prediction` for the end alone;
             `detail` is a piece of another part and not counted again.
         images: How many images one call handles.
         call: Does it once.
     """
 
     name: str
-    stage: Literal["once", "training", "evaluation", "detail"]
+    stage: Literal["once", "training", "evaluation", "prediction", "detail"]
     images: int
     call: Callable[[], object]
 

@@ -224,18 +224,7 @@ def _fit(
     options = {k: v for k, v in request.settings.items() if k in card.options}
     fields = {k: v for k, v in request.settings.items() if k not in card.options}
     name = request.recipe or _default_recipe(task, card, encoder.card)
-    if name not in task.recipes:
-        raise UsageError(
-            f"task {task.name!r} has no recipe {name!r}.{suggestion(name, task.recipes)} "
-            f"It has: {', '.join(task.recipes)}"
-        )
-    if "tuning" in fields:
-        raise UsageError("the tuning is chosen with --tuning, which also brings its rates")
-    if request.tuning is not None and request.tuning not in task.tunings:
-        offered = ", ".join(task.tunings) or "none: its encoder is always frozen"
-        raise UsageError(f"task {task.name!r} has no tuning {request.tuning!r}; it has {offered}")
-    named = task.recipe(name, request.tuning)
-    recipe = override(named, fields)
+    named, recipe = recipe_of(task, name, request.tuning, fields)
     before, after = as_document(named), as_document(recipe)
     reasons = []
     for view in (card, *card.views):
@@ -253,6 +242,28 @@ def _fit(
             )
         reasons.append(reason)
     raise UsageError(reasons[0])
+
+
+def recipe_of(
+    task: Task, name: str, tuning: str | None, fields: Mapping[str, str]
+) -> tuple[Any, Any]:
+    """Return a named recipe, and the same with the user's changes.
+
+    Raises:
+        UsageError: If the task has no such recipe, tuning or field.
+    """
+    if name not in task.recipes:
+        raise UsageError(
+            f"task {task.name!r} has no recipe {name!r}.{suggestion(name, task.recipes)} "
+            f"It has: {', '.join(task.recipes)}"
+        )
+    if "tuning" in fields:
+        raise UsageError("the tuning is chosen with --tuning, which also brings its rates")
+    if tuning is not None and tuning not in task.tunings:
+        offered = ", ".join(task.tunings) or "none: its encoder is always frozen"
+        raise UsageError(f"task {task.name!r} has no tuning {tuning!r}; it has {offered}")
+    named = task.recipe(name, tuning)
+    return named, override(named, fields)
 
 
 def _default_recipe(task: Task, card: DatasetSpec, encoder: EncoderSpec) -> str:

@@ -102,8 +102,8 @@ def test_tables_are_printed_without_json(command):
     ("arguments", "complaint"),
     [
         (["--size", "10"], "--size 10 is not a multiple of 4, the patch size of 'toy-encoder'"),
-        (["--task", "toy"], "--task and --dataset go together"),
-        (["--dataset", "toy-labels"], "--task and --dataset go together"),
+        (["--task", "toy"], "'toy' does not say what it is made of"),
+        (["--dataset", "toy-labels"], "add --task NAME"),
         (["--task", "toy", "--dataset", "toy-labels"], "'toy' does not say what it is made of"),
         (["--encoder", "toy-encodr"], "toy-encodr"),
         (["--device", "cuda:77"], "torch sees|CUDA"),

@@ -20,13 +20,16 @@ from omnibench.errors import INTERRUPTED, SetupError, UsageError
 from omnibench.hookspecs import hookimpl
 from omnibench.interfaces import Dataset
 from omnibench.registry import Registry
+from omnibench_leaderboard.cache import Cache
 from omnibench_leaderboard.collect import collect
 from omnibench_leaderboard.reproduce import cost, grid
 from omnibench_leaderboard.reproduce.filling import _run, fill
 from omnibench_leaderboard.reproduce.judging import judge, of_cells
+from omnibench_leaderboard.reproduce.measuring import Bench
 from omnibench_leaderboard.reproduce.missing import Lack, Machine
 from omnibench_leaderboard.reproduce.planning import plan
 from omnibench_leaderboard.reproduce.verdict import Outcome
+from omnibench_leaderboard.runs import Collection
 
 CASES = 12_000  # so many that seeds differ by tenths of a point
 
@@ -200,6 +203,58 @@ def test_why_a_run_failed_is_said_beside_its_numbers(results, add):
     assert (row.outcome, row.reason) == (Outcome.NOT_RUN, "no weights")
 
 
+def bench_of(known: Registry, folder: Path) -> Bench:
+    return Bench(known, Cache(folder / "costs"), "cpu", "fp32", folder)
+
+
+def test_runs_of_one_kind_are_measured_once_and_planned_by_what_was_found(
+    tmp_path, monkeypatch, caplog
+):
+    values = [printed(80.0), printed(81.0, encoder="vit-b"), printed(3.0, tuning="head")]
+    known = registry(*values)
+    study, bench = grid.find(known, "paper-2026"), bench_of(known, tmp_path)
+    jobs = study.jobs(known, None)
+    commands = []
+
+    def answer(command, **_):
+        commands.append(command)
+        parts = [
+            {"stage": "once", "seconds_per_image": 1.0},
+            {"stage": "training", "seconds_per_image": 0.5},
+            {"stage": "evaluation", "seconds_per_image": 0.25},
+            {"stage": "prediction", "seconds_per_image": 2.0},
+            {"stage": "detail", "seconds_per_image": 99.0},
+        ]
+        fails = "head" in command
+        return subprocess.CompletedProcess(command, fails, json.dumps({"parts": parts}))
+
+    monkeypatch.setattr(subprocess, "run", answer)
+    bench.measure(jobs)
+    bench.measure(jobs[:2])  # known by now
+    assert len(commands) == 2 and "not measured, exit code 1" in caplog.text
+    full, also_full, head = jobs
+    train, val, test = known.dataset("breastmnist").card.split_sizes
+    epochs = known.task("cls").card.recipe("paper", "full").epochs
+    seconds = train + val + test + 0.5 * 5 * epochs * train
+    seconds += 0.25 * 5 * (epochs * val + val + test) + 2.0 * 5 * (val + test)
+    assert bench.hours(full, 5) == pytest.approx(seconds / 3600)
+    assert bench.hours(also_full, 5) == bench.hours(full, 5)
+    assert bench.hours(head, 5) is None
+
+    machine = Machine(known, tmp_path)
+    made = plan(study, jobs, Collection(runs=()), known, machine, (1e12, "said"), bench)
+    estimated = made.runs[2].flops_left / 1e12 / 3600
+    assert made.hours == pytest.approx(2 * seconds / 3600 + estimated)
+
+
+def test_a_kind_that_cannot_be_measured_is_left_to_the_estimate(tmp_path, caplog):
+    known = registry(printed(80.0))  # whose encoder no process of its own knows
+    study, bench = grid.find(known, "paper-2026"), bench_of(known, tmp_path)
+    bench.measure(study.jobs(known, None))
+    assert "not measured, exit code 2" in caplog.text
+    assert bench.hours(study.jobs(known, None)[0], 5) is None
+
+
 def test_a_plan_counts_what_is_left_and_names_what_is_missing(results, add, tmp_path):
     for seed in range(2):
         add("vit-a", seed)
@@ -208,7 +263,13 @@ def test_a_plan_counts_what_is_left_and_names_what_is_missing(results, add, tmp_
     study = grid.find(known, "paper-2026")
     machine = Machine(known, tmp_path)
     made = plan(
-        study, study.jobs(known, None), collect([results], known), known, machine, (1e12, "said")
+        study,
+        study.jobs(known, None),
+        collect([results], known),
+        known,
+        machine,
+        (1e12, "said"),
+        bench_of(known, tmp_path),
     )
     assert [(run.done, run.left, run.job.seeds) for run in made.runs] == [
         (2, 3, 5),
@@ -222,7 +283,7 @@ def test_a_plan_counts_what_is_left_and_names_what_is_missing(results, add, tmp_
     first, second, _ = made.runs
     assert first.flops_left == pytest.approx(3 / 5 * second.flops_left)
     assert made.flops == first.flops_left + second.flops_left
-    assert made.hours(3.6e15) == 1.0
+    assert made.hours == pytest.approx(made.flops / 1e12 / 3600)
     assert json.loads(json.dumps(made.as_json()))["runs_left"] == 8
 
 
@@ -310,6 +371,8 @@ def test_contradicting_options_are_refused(tmp_path):
     for options, message in (
         (["--plan", "--verdicts"], "exclude each other"),
         (["--tflops", "3"], "add --plan"),
+        (["--measure"], "add --plan"),
+        (["--plan", "--measure", "--tflops", "3"], "exclude each other"),
         (["--verdicts", "--results", str(tmp_path / "none")], "is not a folder"),
     ):
         done = CliRunner().invoke(cli, ["reproduce", "omnirad-2026", *options])

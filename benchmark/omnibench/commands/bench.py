@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from omnibench import console
-from omnibench.commands.options import json_option, registry_of, request_of
+from omnibench.commands.options import json_option, plugin_option, registry_of, request_of
 from omnibench.errors import UsageError
 
 SIZES = (224, 448)
@@ -38,19 +38,22 @@ UNSHOWN = ("schema", "weights_sha256", "environment")  # of a cost record, in ta
 @click.option("--limit", type=int, metavar="N")
 @click.option("--rounds", type=click.IntRange(1), default=3, help="Repetitions; median shown")
 @json_option
+@plugin_option
 def bench(
     sizes: tuple[int, ...], rounds: int, as_json: bool, task: str | None, **options: Any
 ) -> None:
     """Measure encoders, the store and a task's parts on this machine; nothing is kept."""
     from omnibench import bench as measure
 
-    if bool(task) != bool(options["datasets"]):
-        raise UsageError("--task and --dataset go together; without both, encoders are measured")
+    if options["datasets"] and not task:
+        raise UsageError("--dataset says what a run of a task costs; add --task NAME")
     with tempfile.TemporaryDirectory() as results, console.progress() as progress:
         request = request_of(
             **options, task=task or "", seed=(), cache_limit=None, label=None, results=Path(results)
         )
-        found = measure.costs(request, registry_of(), sizes or SIZES, rounds, progress)
+        found = measure.costs(
+            request, registry_of(options["plugins"]), sizes or SIZES, rounds, progress
+        )
     if as_json:
         click.echo(json.dumps(found, indent=1, allow_nan=False))
     else:

@@ -17,6 +17,7 @@ from omnibench.errors import INTERRUPTED, UsageError
 if TYPE_CHECKING:
     from omnibench.registry import Registry
     from omnibench_leaderboard.reproduce.grid import Job, Key, Study
+    from omnibench_leaderboard.reproduce.measuring import Bench
     from omnibench_leaderboard.reproduce.missing import Machine
     from omnibench_leaderboard.runs import Collection
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     "--table", "tables", multiple=True, type=int, metavar="N", help="Only this table; repeatable"
 )
 @click.option("--plan", "only_plan", is_flag=True, help="Print cells, cost and what is missing")
+@click.option(
+    "--measure", is_flag=True, help="With --plan: time each kind of run by `omnibench bench` first"
+)
 @click.option("--verdicts", "only_verdicts", is_flag=True, help="Judge what RESULTS hold; run none")
 @click.option("--seeds", type=click.IntRange(1, 1000), help="Run seeds 0 to N-1 of every cell")
 @click.option(
@@ -55,6 +59,7 @@ def reproduce(
     study: str,
     tables: Sequence[int],
     only_plan: bool,
+    measure: bool,
     only_verdicts: bool,
     seeds: int | None,
     results: Path,
@@ -74,13 +79,19 @@ def reproduce(
     import platformdirs
 
     from omnibench.registry import Registry
+    from omnibench_leaderboard.cache import Cache
     from omnibench_leaderboard.reproduce import grid
+    from omnibench_leaderboard.reproduce.measuring import Bench
     from omnibench_leaderboard.reproduce.missing import Machine
 
     if only_plan and only_verdicts:
         raise UsageError("--plan and --verdicts exclude each other")
     if tflops is not None and not only_plan:
         raise UsageError("--tflops is for the estimate of --plan; add --plan or drop it")
+    if measure and not only_plan:
+        raise UsageError("--measure is for --plan; add --plan or drop it")
+    if measure and tflops is not None:
+        raise UsageError("--measure and --tflops exclude each other")
     registry = Registry.discover(plugins)
     found = grid.find(registry, study, tables)
     cache = cache or Path(platformdirs.user_cache_dir("omnibench"))
@@ -91,7 +102,11 @@ def reproduce(
         return
     jobs = found.jobs(registry, seeds)
     if only_plan:
-        _plan(found, jobs, registry, machine, results, tflops, as_json)
+        bench = Bench(registry, Cache(cache / "costs"), device, precision, cache, tuple(plugins))
+        if measure:
+            collected = _so_far(results, registry)
+            bench.measure(_unfinished(found, jobs, collected))
+        _plan(found, jobs, registry, machine, results, tflops, bench, as_json)
         return
     from omnibench_leaderboard.reproduce.filling import fill
 
@@ -117,6 +132,7 @@ def _plan(
     machine: Machine,
     results: Path,
     tflops: float | None,
+    bench: Bench,
     as_json: bool,
 ) -> None:
     from omnibench_leaderboard.reproduce import cost, display
@@ -126,7 +142,7 @@ def _plan(
         rate = (tflops * 1e12, "as given by --tflops")
     else:
         rate = (cost.throughput(), "an fp32 matrix product on this CPU, which no run reaches")
-    found = plan(study, jobs, _so_far(results, registry), registry, machine, rate)
+    found = plan(study, jobs, _so_far(results, registry), registry, machine, rate, bench)
     if as_json:
         click.echo(json.dumps(found.as_json(), indent=1, allow_nan=False))
     else:

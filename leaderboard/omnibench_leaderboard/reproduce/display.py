@@ -11,8 +11,8 @@ from omnibench_leaderboard.reproduce.judging import Judged, of_cells
 from omnibench_leaderboard.reproduce.planning import Plan, Planned
 from omnibench_leaderboard.reproduce.verdict import Outcome
 
-COUNTED = (
-    "counted: forward and backward passes, every one; reading images, metrics and generating "
+ESTIMATED = (
+    "forward and backward passes are counted, every one; reading images, metrics and generating "
     "captions come on top, outputs kept on disk save some"
 )
 METHOD = (
@@ -30,13 +30,10 @@ def print_plan(plan: Plan) -> None:
     )
     cells = sum(len(run.job.cells) for run in plan.runs)
     left = sum(run.left for run in plan.runs)
-    untold = sum(run.flops is None and run.left > 0 for run in plan.runs)
-    rate = f"{plan.flops_per_second / 1e12:.3g} TFLOP/s ({plan.basis})"
-    hours = f"{plan.hours(plan.flops):,.1f} h at {rate}"
-    console.print_lines(
-        [f"{cells} cells, {left} runs left: {plan.flops / 1e15:,.1f} PFLOP, {hours}"]
-    )
-    console.print_lines([COUNTED, *([f"{untold} more runs cannot be estimated"] if untold else [])])
+    untold = sum(plan.hours_of(run) is None and run.left > 0 for run in plan.runs)
+    told = f"{cells} cells, {left} runs left: {plan.flops / 1e15:,.1f} PFLOP, {plan.hours:,.1f} h"
+    console.print_lines([told, *_bases(plan)])
+    console.print_lines([f"{untold} more runs cannot be estimated"] if untold else [])
     lacks = plan.lacks
     heading = f"missing ({len(lacks)}), looked for on this machine only:"
     console.print_lines([heading if lacks else "nothing is missing"])
@@ -75,13 +72,33 @@ def _cells(plan: Plan, run: Planned) -> list[tuple[object, ...]]:
     return rows
 
 
+def _bases(plan: Plan) -> list[str]:
+    """Say where the hours come from."""
+    open_runs = [run for run in plan.runs if run.left]
+    measured = [run.measured for run in open_runs if run.measured is not None]
+    lines = []
+    if measured:
+        lines.append(
+            f"measured by `omnibench bench` on this machine: {len(measured)} of {len(open_runs)} "
+            f"cells and tunings, {sum(measured):,.1f} h, frozen outputs computed once; images and "
+            "metrics come on top"
+        )
+    if len(measured) < len(open_runs):
+        rate = f"{plan.flops_per_second / 1e12:.3g} TFLOP/s ({plan.basis})"
+        rest = "the rest" if measured else "all"
+        lines.append(f"estimated: {rest}, at {rate}; {ESTIMATED}; --measure measures them")
+    return lines
+
+
 def _cost(plan: Plan, run: Planned) -> tuple[str, str]:
-    flops = run.flops_left
+    flops, hours = run.flops_left, plan.hours_of(run)
     if run.job.needless:
         return "–", "–"
-    if flops is None:
-        return "?", "?"
-    return f"{flops / 1e15:.3g}", f"{plan.hours(flops):.3g}"
+    mark = "" if run.measured is not None else "~"
+    return (
+        "?" if flops is None else f"{flops / 1e15:.3g}",
+        "?" if hours is None else f"{mark}{hours:.3g}",
+    )
 
 
 def _verdict(row: Judged) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from omnibench.registry import Registry
 from omnibench_leaderboard.reproduce.cost import run_flops
 from omnibench_leaderboard.reproduce.grid import Job, Study, recipe_of
 from omnibench_leaderboard.reproduce.matching import seeds_of
+from omnibench_leaderboard.reproduce.measuring import Bench
 from omnibench_leaderboard.reproduce.missing import Lack, Machine, licences
 from omnibench_leaderboard.runs import Collection
 
@@ -23,12 +24,15 @@ class Planned:
         job: The run's cells and seeds.
         done: Seeds that are finished in every cell.
         flops: Operations of one seed; None where they cannot be told.
+        measured: Hours of the seeds still to run, by this machine's measurements; None where
+            there are none.
         lacks: What keeps it from starting on this machine.
     """
 
     job: Job
     done: int
     flops: float | None
+    measured: float | None
     lacks: tuple[Lack, ...]
 
     @property
@@ -44,7 +48,7 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that is left to do.
+    """Everything that is left to do, its time measured where this machine was, else estimated.
 
     Args:
         study: Its name.
@@ -74,9 +78,16 @@ class Plan:
                 found[lack] = found.get(lack, 0) + len(run.job.cells)
         return dict(sorted(found.items()))
 
-    def hours(self, flops: float) -> float:
-        """Return how long operations take at the machine's rate."""
-        return flops / self.flops_per_second / 3600
+    @property
+    def hours(self) -> float:
+        """Time for everything that is left and can be told."""
+        return sum(self.hours_of(run) or 0.0 for run in self.runs)
+
+    def hours_of(self, run: Planned) -> float | None:
+        """Return how long what is left of a run takes: as measured, else at the machine's rate."""
+        if run.measured is not None or run.flops_left is None:
+            return run.measured
+        return run.flops_left / self.flops_per_second / 3600
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -91,6 +102,7 @@ class Plan:
                     "command": ["omnibench", "run", *run.job.arguments],
                     "seeds": run.job.seeds,
                     "done": run.done,
+                    "measured_hours": run.measured,
                     "missing": [asdict(lack) for lack in run.lacks],
                 }
                 for run in self.runs
@@ -98,7 +110,7 @@ class Plan:
             ],
             "runs_left": sum(run.left for run in self.runs),
             "flops": self.flops,
-            "hours": self.hours(self.flops),
+            "hours": self.hours,
             "flops_per_second": self.flops_per_second,
             "basis": self.basis,
             "licences": self.licences,
@@ -121,6 +133,7 @@ def plan(
     registry: Registry,
     machine: Machine,
     rate: tuple[float, str],
+    bench: Bench,
 ) -> Plan:
     """Say what every run still takes.
 
@@ -131,19 +144,24 @@ def plan(
         registry: Offers the cards.
         machine: Where weights and data are looked for.
         rate: Operations a second, and where that number comes from.
+        bench: What was measured.
     """
-    runs = tuple(
-        Planned(
-            job=job,
-            done=finished(study, collection, job),
-            flops=_flops(job, registry),
-            lacks=machine.lacks(job),
+    runs = []
+    for job in jobs:
+        done = finished(study, collection, job)
+        left = 0 if job.needless else job.seeds - done
+        runs.append(
+            Planned(
+                job=job,
+                done=done,
+                flops=_flops(job, registry),
+                measured=bench.hours(job, left) if left else None,
+                lacks=machine.lacks(job),
+            )
         )
-        for job in jobs
-    )
     return Plan(
         study=study.name,
-        runs=runs,
+        runs=tuple(runs),
         licences=licences(registry, jobs),
         flops_per_second=rate[0],
         basis=rate[1],

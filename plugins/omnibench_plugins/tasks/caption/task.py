@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omnibench.cards import DatasetSpec, EncoderSpec, HubFile, LocalFiles, Precision
-from omnibench.interfaces import Dataset, Metric, Outcome, RunContext
+from omnibench.interfaces import Dataset, Metric, Outcome, Part, RunContext
 from omnibench_plugins.tasks.caption.model_files import POSITIONS, files_of, too_long
 from omnibench_plugins.tasks.caption.recipe import RECIPES, CaptionRecipe
 from omnibench_plugins.tasks.checks import misfit, other_kind
@@ -74,6 +74,14 @@ class Captioning:
         from omnibench_plugins.tasks.caption.run import run
 
         yield from run(handle, dataset, recipe, context)
+
+    def parts(
+        self, handle: EncoderHandle, recipe: CaptionRecipe, context: RunContext
+    ) -> list[Part]:
+        """Return what a run is made of, for `omnibench bench`."""
+        from omnibench_plugins.tasks.caption.parts import parts
+
+        return parts(handle, recipe, context)
 
     def score(
         self, predictions: Mapping[str, np.ndarray[Any, Any]], split: str = "test"

@@ -50,10 +50,12 @@ def parts(handle: EncoderHandle, recipe: ClsRecipe, context: RunContext) -> list
         pooled = torch.rand(CHUNK, encoder.pooled_dim, device=context.device)
 
         def logits() -> Tensor:
+            seen = pooled
             if recipe.augmentation != "none":
                 with torch.no_grad():
-                    return head(encoder(batch()).pooled)  # type: ignore[no-any-return]
-            return head(pooled)  # type: ignore[no-any-return]
+                    seen = encoder(batch()).pooled
+            found: Tensor = head(seen)
+            return found
 
         step = _step(head, logits, labels, recipe.lr, context)
         train = Part(name="training step", stage="training", images=CHUNK, call=step)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from omnibench.features.frozen import FrozenFeatures
 from omnibench.handle import EncoderHandle
@@ -14,7 +14,7 @@ from omnibench.interfaces import Part, RunContext
 from omnibench.training import autocast
 from omnibench_plugins.tasks.seg.evaluate import pixel_counts, top_class
 from omnibench_plugins.tasks.seg.losses import pixel_loss
-from omnibench_plugins.tasks.seg.model import SegmentationModel, three
+from omnibench_plugins.tasks.seg.model import SegmentationModel, WholeNetwork, three
 from omnibench_plugins.tasks.seg.recipe import SegRecipe
 from omnibench_plugins.tasks.seg.taps import TAPS, source_of
 
@@ -42,27 +42,61 @@ def parts(handle: EncoderHandle, recipe: SegRecipe, context: RunContext) -> list
     moved = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(moved, lr=recipe.lr, fused=True)
 
-    def train() -> None:
-        model.train()
-        with autocast(context):
-            loss = pixel_loss(model.loss_logits(images, taps), masks, recipe)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    @torch.inference_mode()
-    def evaluate() -> None:
-        model.eval()
-        with autocast(context):
-            logits = model(images, taps)
-        pixel_counts(top_class(logits), masks.to(torch.uint8), CLASSES)
-
+    train = _step(model, lambda: model.loss_logits(images, taps), masks, optimizer, recipe, context)
+    evaluate = _prediction(model, lambda: model(images, taps), masks, context)
     return [
         Part(name="encoder", stage="once", images=BATCH, call=_encoding(features, images, context)),
         Part(name="training step", stage="training", images=BATCH, call=train),
         *_pieces(model, images, taps, optimizer, context),
         Part(name="prediction", stage="evaluation", images=BATCH, call=evaluate),
     ]
+
+
+def whole_network(handle: EncoderHandle, recipe: SegRecipe, context: RunContext) -> list[Part]:
+    """Return training step and evaluation of a network that is trained as a whole."""
+    side = recipe.image_size
+    network = WholeNetwork(handle.build_end_to_end(1)).to(context.device)  # one channel, as in runs
+    images = torch.rand(BATCH, 3, side, side, device=context.device)
+    masks = torch.randint(0, CLASSES, (BATCH, side, side), device=context.device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, fused=True)
+    step = _step(network, lambda: network(images), masks, optimizer, recipe, context)
+    predict = _prediction(network, lambda: network(images), masks, context)
+    return [
+        Part(name="training step", stage="training", images=BATCH, call=step),
+        Part(name="prediction", stage="evaluation", images=BATCH, call=predict),
+    ]
+
+
+def _step(
+    model: nn.Module,
+    logits: Callable[[], Tensor],
+    masks: Tensor,
+    optimizer: torch.optim.Optimizer,
+    recipe: SegRecipe,
+    context: RunContext,
+) -> Callable[[], None]:
+    def step() -> None:
+        model.train()
+        with autocast(context):
+            loss = pixel_loss(logits(), masks, recipe)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _prediction(
+    model: nn.Module, logits: Callable[[], Tensor], masks: Tensor, context: RunContext
+) -> Callable[[], None]:
+    @torch.inference_mode()
+    def predict() -> None:
+        model.eval()
+        with autocast(context):
+            found = logits()
+        pixel_counts(top_class(found), masks.to(torch.uint8), CLASSES)
+
+    return predict
 
 
 def _pieces(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omnibench.cards import DatasetSpec, EncoderSpec, Precision
-from omnibench.errors import IntegrityError, UsageError
+from omnibench.errors import IntegrityError
 from omnibench.interfaces import Dataset, Metric, Outcome, Part, RunContext
 from omnibench_plugins.tasks.checks import misfit, other_kind
 from omnibench_plugins.tasks.seg.recipe import ADAPTER_FIELDS, MEDSEGBENCH, RECIPES, SegRecipe
@@ -79,11 +79,9 @@ class Segmentation:
 
     def parts(self, handle: EncoderHandle, recipe: SegRecipe, context: RunContext) -> list[Part]:
         """Return what a run is made of, for `omnibench bench`."""
-        from omnibench_plugins.tasks.seg.parts import parts
+        from omnibench_plugins.tasks.seg.parts import parts, whole_network
 
-        if recipe.model == "end_to_end":
-            raise UsageError("whole networks cannot be measured yet; name an encoder")
-        return parts(handle, recipe, context)
+        return (whole_network if recipe.model == "end_to_end" else parts)(handle, recipe, context)
 
     def score(
         self, predictions: Mapping[str, np.ndarray[Any, Any]], split: str = "test"
