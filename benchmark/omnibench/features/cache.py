@@ -181,7 +181,8 @@ class _Entry:
             return None
         except IntegrityError as error:
             log.warning("%s; it is computed again", error)
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # where it has to stay, nothing is kept
+                path.unlink(missing_ok=True)
             return None
         return shard
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from omnibench.errors import IntegrityError
+from omnibench.errors import IntegrityError, SetupError
 
 _LENGTH = struct.Struct("<Q")
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -104,8 +104,13 @@ class Shard:
 
         Raises:
             IntegrityError: If the file has become shorter.
+            SetupError: If the disk cannot read it.
         """
-        if os.preadv(self._file.fileno(), into, row * row_bytes) != row_bytes:
+        try:
+            found = os.preadv(self._file.fileno(), into, row * row_bytes)
+        except OSError as error:
+            raise SetupError(f"{self._file.name} cannot be read: {error.strerror}") from None
+        if found != row_bytes:
             raise IntegrityError(f"{self._file.name} became shorter while it was read; run again")
 
 
