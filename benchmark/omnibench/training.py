@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,65 @@ class FitResult:
     scores: list[float] = field(default_factory=list)  # validation score, one an epoch
 
 
+@dataclass(eq=False)
+class Training:
+    """What changes while a model is trained, and with it whatever a resumed epoch begins with.
+
+    Rates and random streams are functions of seed and epoch (`omnibench.seeding`), never kept.
+
+    Args:
+        model: Parameters that require gradients are trained; buffers may change too.
+        optimizer: Of these parameters.
+        scaler: Of their gradients.
+        course: A dataclass of numbers and lists: what training found so far.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    course: Any
+    best: dict[str, Tensor] = field(default_factory=dict)
+    beginning: int = 0  # epoch that this process began with
+
+    def keep_best(self) -> None:
+        """Remember the model as it is now."""
+        self.best = trained_state(self.model)
+
+    def load(self, context: RunContext) -> int:
+        """Go on where a killed process was; return the 0-based epoch to begin with."""
+        found = context.unfinished.load()
+        if found is None:
+            return 0
+        self.beginning, state = found
+        for name, value in state["course"].items():
+            setattr(self.course, name, value)
+        if "model" in state:
+            restore(self.model, state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+        self.best = trained_state(self.model) if state["best"] is None else state["best"]
+        return self.beginning
+
+    def save(self, context: RunContext, epoch: int, *, latest_is_best: bool) -> None:
+        """Leave what `epoch` begins with; the best model only where it is not the latest."""
+        state = {
+            "model": _trained(self.model),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best": None if latest_is_best else self.best,
+            "course": vars(self.course),
+        }
+        context.unfinished.save(epoch, state)
+
+    def finish(self, context: RunContext, epochs: int, *, at_once: bool = False) -> None:
+        """Leave the best model, which is all that predicting needs, and load it."""
+        if self.beginning < epochs:
+            state = {"best": self.best, "course": vars(self.course)}
+            context.unfinished.save(epochs, state, at_once=at_once)
+        restore(self.model, self.best)
+        self.model.eval()
+
+
 def fit(
     model: nn.Module,
     *,
@@ -98,10 +157,13 @@ def fit(
         enabled=context.precision == "fp16" and optimisation.amp_scaler,
     )
     result = FitResult()
-    best: dict[str, Tensor] = {}
+    training = Training(model, optimizer, scaler, result)
     steps = math.ceil(samples / optimisation.batch_size)
-    context.progress.start(f"training, seed {context.seed}", optimisation.epochs * steps)
-    for epoch in range(optimisation.epochs):
+    beginning = training.load(context)
+    context.progress.start(
+        f"training, seed {context.seed}", (optimisation.epochs - beginning) * steps
+    )
+    for epoch in range(beginning, optimisation.epochs):
         # rates and random streams of this epoch
         for group in optimizer.param_groups:
             group["lr"] = optimisation.lr_at(epoch)
@@ -134,11 +196,13 @@ def fit(
         result.losses.append(total / samples)
         result.scores.append(score)
         better = score >= result.best_score if ties == "last" else score > result.best_score
-        if better or not best:
+        if better or not training.best:
             result.best_epoch, result.best_score = epoch, score
-            best = trained_state(model)
-    restore(model, best)
-    model.eval()
+            training.keep_best()
+        # what a killed process would lose
+        if epoch + 1 < optimisation.epochs:
+            training.save(context, epoch + 1, latest_is_best=result.best_epoch == epoch)
+    training.finish(context, optimisation.epochs)
     return result
 
 
@@ -154,13 +218,19 @@ def require_finite(value: Tensor, epoch: int, step: int) -> None:
             f"the training loss became {value.detach().item()} in epoch {epoch + 1}, step {step + 1}; "
             "try a smaller --set lr=…, or --precision fp32",
             kind="nan_loss",
+            epoch=epoch + 1,
         )
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
     """Copy what training changes: trained parameters and buffers such as batch statistics."""
-    state = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-    return state | {n: b.detach().clone() for n, b in model.named_buffers()}
+    return {name: value.clone() for name, value in _trained(model).items()}
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    """Return what training changes, as it is and not copied."""
+    state = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+    return state | {n: b.detach() for n, b in model.named_buffers()}
 
 
 @torch.no_grad()

@@ -46,7 +46,7 @@ def image_identity(
         "antialias": antialias,
         "packages": environment.versions(DECODERS),
         "code": environment.frozen_code((type(source).__module__,)),
-        "machine": _machine("cpu"),
+        "machine": machine("cpu"),
     }
 
 
@@ -81,11 +81,11 @@ def encoder_identity(
         "size": size,
         "precision": precision,
         "packages": environment.versions(ENCODERS),
-        "machine": _machine(device),
+        "machine": machine(device),
     }
 
 
-def _machine(device: str) -> dict[str, Any]:
+def machine(device: str) -> dict[str, Any]:
     """Return what of this machine decides which kernels run."""
     told: dict[str, Any] = {
         "capability": torch.backends.cpu.get_cpu_capability(),

@@ -12,7 +12,7 @@ from omnibench.forward import CHUNK
 from omnibench.interfaces import RunContext
 from omnibench.loading import index_batches
 from omnibench.seeding import generator, seed_epoch
-from omnibench.training import autocast, require_finite, restore, trained_state
+from omnibench.training import Training, autocast, require_finite
 from omnibench_plugins.tasks.caption.model import Captioner, TokenLoss
 from omnibench_plugins.tasks.caption.recipe import CaptionRecipe
 from omnibench_plugins.tasks.caption.tokens import VisualTokens
@@ -93,10 +93,11 @@ def fit(
     scaler = torch.amp.GradScaler(context.device.split(":")[0], enabled=context.precision == "fp16")
     total = total_steps(len(train), recipe)
     course = Course()
-    best: dict[str, Tensor] = {}
-    step = 0
-    context.progress.start(f"training, seed {context.seed}", total)
-    for epoch in range(recipe.epochs):
+    training = Training(model, optimizer, scaler, course)
+    beginning = training.load(context)
+    step = beginning * steps_of_epoch(len(train), recipe)
+    context.progress.start(f"training, seed {context.seed}", total - step)
+    for epoch in range(beginning, recipe.epochs):
         seed_epoch(context.seed, epoch)
         shuffle = generator("order", order, context.seed, epoch)
         seen, counted = 0.0, 0
@@ -123,16 +124,23 @@ def fit(
                 course.val_losses.append((step, found_loss))
                 if found_loss < course.best_loss:
                     course.best_step, course.best_loss = step, found_loss
-                    best = trained_state(model)
+                    training.keep_best()
         course.train_losses.append(seen / counted)
-    restore(model, best)
-    model.eval()
+        if epoch + 1 < recipe.epochs:
+            training.save(context, epoch + 1, latest_is_best=course.best_step == step)
+    # Several searches may follow, each as long as training: none of them trains again.
+    training.finish(context, recipe.epochs, at_once=len(recipe.searches) > 1)
     return course
+
+
+def steps_of_epoch(pairs: int, recipe: CaptionRecipe) -> int:
+    """Return the number of updates in an epoch."""
+    return math.ceil(pairs / recipe.batch_size)
 
 
 def total_steps(pairs: int, recipe: CaptionRecipe) -> int:
     """Return the number of updates."""
-    return recipe.epochs * math.ceil(pairs / recipe.batch_size)
+    return recipe.epochs * steps_of_epoch(pairs, recipe)
 
 
 def accumulate(

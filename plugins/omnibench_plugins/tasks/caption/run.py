@@ -75,7 +75,8 @@ def run(
     tokens = VisualTokens(features, dataset, recipe, context)
     trained = train(tokens, texts, recipe, context, order=dataset.name)
     for number, decoding in enumerate(recipe.searches):
-        yield _outcome(trained, texts, recipe, context, decoding, headline=number == 0)
+        if decoding.name not in context.finished:
+            yield _outcome(trained, texts, recipe, context, decoding, headline=number == 0)
 
 
 def train(
