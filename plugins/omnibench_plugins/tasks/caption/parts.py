@@ -106,18 +106,26 @@ def _visual_tokens(layout: Layout, recipe: CaptionRecipe, context: RunContext) -
 
 def _captioner(embed_dim: int, recipe: CaptionRecipe, context: RunContext) -> Captioner:
     """Return a captioner of drawn weights: speed does not depend on them."""
-    asset = context.assets.get("language_model")
-    if recipe.language_model == SCRATCH:
-        config = scratch_config(VOCABULARY)
-    elif asset is not None:
-        config = read_config(asset, recipe)
-    elif recipe.language_model in SHAPES:
-        config = BartConfig(**SHAPES[recipe.language_model])
-    else:
-        raise UsageError(
-            f"the shape of language model {recipe.language_model} is not known without its files; "
-            "add --dataset NAME, so that they are looked for"
-        )
+    config = shape_of(recipe, context)
     ids = Ids(config.bos_token_id, config.pad_token_id, config.eos_token_id)
     bridge = Bridge(embed_dim, config.d_model, recipe)
     return Captioner(bridge, BartForConditionalGeneration(config), ids, recipe)
+
+
+def shape_of(recipe: CaptionRecipe, context: RunContext) -> BartConfig:
+    """Return the language model's shape: that of its files, or a published one.
+
+    Raises:
+        UsageError: If neither is known.
+    """
+    asset = context.assets.get("language_model")
+    if recipe.language_model == SCRATCH:
+        return scratch_config(VOCABULARY)
+    if asset is not None:
+        return read_config(asset, recipe)
+    if recipe.language_model in SHAPES:
+        return BartConfig(**SHAPES[recipe.language_model])
+    raise UsageError(
+        f"the shape of language model {recipe.language_model} is not known without its files; add "
+        "--dataset NAME, so that they are looked for"
+    )
