@@ -16,7 +16,7 @@ from omnibench.errors import UsageError, suggestion
 from omnibench.features.cache import GIGABYTE, FeatureStore
 from omnibench.handle import EncoderHandle, Storage
 from omnibench.interfaces import Dataset, NeedsAssets, Progress, RunContext, Task
-from omnibench.recipe import as_document, digest, override
+from omnibench.recipe import as_document, digest, override, without_idle
 from omnibench.records import SCHEMA
 from omnibench.registry import Offer, Registry
 from omnibench.store import Store
@@ -263,7 +263,7 @@ def recipe_of(
         offered = ", ".join(task.tunings) or "none: its encoder is always frozen"
         raise UsageError(f"task {task.name!r} has no tuning {tuning!r}; it has {offered}")
     named = task.recipe(name, tuning)
-    return named, override(named, fields)
+    return named, without_idle(override(named, fields), named)
 
 
 def _default_recipe(task: Task, card: DatasetSpec, encoder: EncoderSpec) -> str:

@@ -5,13 +5,25 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import math
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from omnibench.errors import UsageError, suggestion
+
+log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class KnowsIdle(Protocol):
+    """A recipe some of whose fields have no effect under certain values of others."""
+
+    @property
+    def idle(self) -> Collection[str]:
+        """Names of the fields that cannot change a number as the others are."""
 
 
 def override(recipe: Any, settings: Mapping[str, str]) -> Any:
@@ -31,6 +43,24 @@ def override(recipe: Any, settings: Mapping[str, str]) -> Any:
         changes[name] = _parse(name, text, hints[name])
         _check_range(name, changes[name])
     return dataclasses.replace(recipe, **changes)
+
+
+def without_idle(recipe: Any, named: Any) -> Any:
+    """Return a recipe whose fields without effect are as in the named recipe it came from.
+
+    What cannot change a number must not make another run of it.
+    """
+    if not isinstance(recipe, KnowsIdle):
+        return recipe
+    changed = {n: v for n in recipe.idle if (v := getattr(named, n)) != getattr(recipe, n)}
+    for name, value in changed.items():
+        log.warning(
+            "--set %s=%s has no effect with the other settings; it stays %s",
+            name,
+            getattr(recipe, name),
+            value,
+        )
+    return dataclasses.replace(recipe, **changed)
 
 
 def as_document(recipe: Any) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from omnibench.errors import UsageError
-from omnibench.recipe import as_document, digest, override
+from omnibench.recipe import as_document, digest, override, without_idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +84,26 @@ def test_canonical_digest_equals_the_golden_value_g24():
         "seed": 0,
     }
     assert digest(identity) == "443902878443ce5fc34ac0ec722731b2c3af24ffdd2e286cd368ca8815acf4d7"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmedUp:
+    warmup_epochs: int = 0
+    warmup_start: float = 0.01
+    lr: float = 1e-4
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        return () if self.warmup_epochs else ("warmup_start",)
+
+
+def test_fields_without_effect_are_as_in_the_named_recipe_and_said(caplog):
+    named = WarmedUp(warmup_start=0.02)
+    found = without_idle(override(named, {"warmup_start": "0.5", "lr": "1e-3"}), named)
+    assert found == WarmedUp(warmup_start=0.02, lr=1e-3)
+    assert "--set warmup_start=0.5 has no effect with the other settings; it stays 0.02" in (
+        caplog.text
+    )
+    warmed = override(named, {"warmup_epochs": "2", "warmup_start": "0.5"})
+    assert without_idle(warmed, named) is not named and without_idle(warmed, named) == warmed
+    assert without_idle(Recipe(epochs=3), Recipe()) == Recipe(epochs=3)

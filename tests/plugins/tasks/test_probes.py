@@ -171,6 +171,11 @@ def test_a_missing_class_token_is_refused_before_images_are_read(task, tokenless
         next(task.run(tokenless_handle, unread, small(task), RunContext(seed=0)))
 
 
+def test_an_encoder_without_class_token_is_probed_by_its_mean_token(tokenless_handle, stripes):
+    recipe = small(Linear(), features="mean", pool="cls")
+    assert extract(tokenless_handle, stripes, recipe, RunContext(seed=0)).features["val"].any()
+
+
 @pytest.mark.parametrize("task", [Knn(), Linear()], ids=lambda t: t.name)
 def test_probes_say_that_they_always_compute_in_full_precision(task, vit_handle, stripes):
     recipe = small(task)

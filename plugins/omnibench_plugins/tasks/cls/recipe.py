@@ -59,6 +59,18 @@ class ClsRecipe:
                 raise UsageError(f"{name} is {getattr(self, name)}; use a value in [0, 1)")
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        """Fields without effect: of LoRA without it, of a warm-up of no epochs, and the like."""
+        fields: list[str] = []
+        if not self.lora_rank:
+            fields += ["lora_dropout", "lora_head"]
+        if self.warmup_epochs == 0:
+            fields += ["warmup_start", "warmup_clip_norm"]
+        if self.warmup_epochs >= self.epochs:
+            fields += ["decay"]
+        return tuple(fields)
+
+    @property
     def lora_rank(self) -> int:
         """Rank r of the adapters, 0 without LoRA; alpha is 2r (OmniRad, Sec. 4.3)."""
         return {"lora-r8": 8, "lora-r16": 16}.get(self.tuning, 0)

@@ -41,7 +41,8 @@ def extract(
         precision=context.precision,
     )
     facts = source.facts
-    require_pool(facts.layout.names, recipe.pool)
+    if "pool" not in recipe.idle:
+        require_pool(facts.layout.names, recipe.pool)
     columns = [{"pooled": recipe.pool, "mean": "avg"}[name] for name in recipe.features.split("+")]
     samples, features, speed = {}, {}, None
     for split in SPLITS:

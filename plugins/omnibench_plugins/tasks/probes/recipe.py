@@ -28,6 +28,11 @@ class ProbeRecipe:
     max_images: tuple[int, int, int] | None = None  # train, val, test
     seeds: int = 1  # nothing is drawn
 
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Fields without effect: the mean patch token alone needs no pooling."""
+        return () if "pooled" in self.features.split("+") else ("pool",)
+
     def __post_init__(self) -> None:
         """Refuse sizes that no image or split can have."""
         require_positive(self, "image_size", "source_size", "seeds")
