@@ -1,0 +1,1 @@
+"""What `omnibench diff` says: how two records, or the records of two folders, differ."""
