@@ -97,7 +97,8 @@ def unpack(data: bytes, described: Mapping[str, Any], where: str) -> dict[str, A
                 for name, (dtype, shape) in described["arrays"].items()
             }
     except DAMAGE as error:
-        raise IntegrityError(f"{where}: predictions cannot be read ({error})") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise IntegrityError(f"{where}: predictions cannot be read ({reason})") from None
 
 
 def require_cases(predictions: Arrays) -> None:

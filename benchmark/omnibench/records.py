@@ -90,8 +90,9 @@ class RunRecord:
         Raises:
             IntegrityError: If what a task or plugin put into it is not plain, finite JSON data.
         """
-        body = {"schema": SCHEMA, "id_scheme": ID_SCHEME, "run_id": self.run_id, **asdict(self)}
+        head = {"schema": SCHEMA, "id_scheme": ID_SCHEME}
         try:
+            body = {**head, "run_id": self.run_id, **asdict(self)}
             body["record_sha256"] = _body_digest(body)
             return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
@@ -101,6 +102,15 @@ class RunRecord:
     def record_sha256(self) -> str:
         """Digest of the record without this field."""
         return str(json.loads(self.to_json())["record_sha256"])
+
+
+def require_readable(record: RunRecord) -> None:
+    """Raise unless what would be written can be read again, so that no finished run is lost.
+
+    Raises:
+        IntegrityError: If it holds what a record cannot, such as NaN, or is too large.
+    """
+    parse(record.to_json().encode(), "the record of this run")
 
 
 def parse(text: bytes, where: str) -> RunRecord:
