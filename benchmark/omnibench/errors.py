@@ -31,11 +31,13 @@ class RunFailed(OmnibenchError):
     Args:
         message: What happened, where, and what to do.
         kind: A short machine-readable reason such as `nan_loss` or `oom`.
+        epoch: In which epoch, counted from 1; None where there is none.
     """
 
-    def __init__(self, message: str, kind: str = "error") -> None:
+    def __init__(self, message: str, kind: str = "error", epoch: int | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.epoch = epoch
 
 
 class UsageError(OmnibenchError):
@@ -64,6 +66,15 @@ class SetupError(OmnibenchError):
 
 class WeightsMissing(SetupError):
     """An encoder's weights are not on this machine and could not be fetched."""
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory of this machine or of its accelerator ran out."""
+    import torch
+
+    # The CPU's allocator raises a bare RuntimeError.
+    starved = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return starved or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

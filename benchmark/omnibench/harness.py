@@ -9,6 +9,7 @@ from pathlib import Path
 
 from omnibench.cards import Precision
 from omnibench.errors import SetupError, UsageError
+from omnibench.guards import require_sound
 from omnibench.interfaces import Progress, RunContext, Silent
 from omnibench.planning import Cell, RunRequest
 from omnibench.recipe import digest
@@ -63,9 +64,11 @@ def _run(cell: Cell, context: RunContext, store: Store) -> Iterator[tuple[RunRec
     outcomes = cell.task.card.run(cell.handle, cell.dataset, cell.recipe, context)
     while True:
         try:
+            require_sound(cell.handle, cell.recipe, context)
             outcome = next(outcomes, None)
             if outcome is None:
                 return
+            cell.handle.require_unchanged()
             record = recorder.complete(outcome, kept=cell.keep_weights)
         except (Exception, KeyboardInterrupt) as error:
             record = recorder.failed(error)

@@ -17,6 +17,7 @@ from omnibench.errors import (
     RunFailed,
     SetupError,
     UsageError,
+    ran_out_of_memory,
 )
 from omnibench.handle import module_of
 from omnibench.interfaces import Metric, Outcome, RunContext
@@ -99,7 +100,7 @@ class Recorder:
         return replace(
             self._base(""),
             status="interrupted" if kind == "interrupted" else "failed",
-            failure={"kind": kind, "message": told},
+            failure={"kind": kind, "message": told} | _place(error),
         )
 
     def _assets(self) -> dict[str, Any]:
@@ -139,6 +140,7 @@ class Recorder:
                 "repository": handle.card.source.repo if handle.card.source else None,
                 "revision": handle.weights.revision,
                 "key_coverage": handle.key_coverage,
+                "parameters_sha256": handle.parameters_sha256,
                 "plugin_version": cell.encoder.plugin.version,
             },
             environment=environment.describe(self.context.device),
@@ -153,13 +155,9 @@ class Recorder:
 
 def _reason(error: BaseException) -> tuple[str, str]:
     """Return kind and message of a failure."""
-    import torch
-
     if isinstance(error, RunFailed):
         return error.kind, str(error)
-    # The CPU's allocator raises a bare RuntimeError.
-    starved = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    if starved or isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if ran_out_of_memory(error):
         return "oom", OUT_OF_MEMORY
     for kind_of, kind in KINDS:
         if isinstance(error, kind_of):
@@ -167,6 +165,12 @@ def _reason(error: BaseException) -> tuple[str, str]:
     if isinstance(error, OmnibenchError):
         return "error", str(error)
     return "bug", f"{type(error).__name__}: {error}"
+
+
+def _place(error: BaseException) -> dict[str, int]:
+    """Say in which epoch a run failed, where that is known."""
+    epoch = getattr(error, "epoch", None)
+    return {} if epoch is None else {"epoch": epoch}
 
 
 def _metrics(metrics: Sequence[Metric]) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,7 @@ from omnibench.encoder import Encoder
 from omnibench.errors import PluginError
 from omnibench.features.images import images_of
 from omnibench.features.keys import encoder_identity, image_identity
+from omnibench.features.notes import noted
 from omnibench.features.readings import Reading
 from omnibench.features.rows import HOLD_BYTES, Layout, Rows, Tensors, computed_once
 from omnibench.forward import Images, autocast_to, chunks, flops_per_image, parameter_counts
@@ -84,25 +86,10 @@ class FrozenFeatures:
             UsageError: If images of this size cannot be encoded.
             PluginError: If the encoder breaks its contract.
         """
-        store, identity = self.handle.store, {**self.identity, "what": "facts"}
-        shards = store and store.find(identity, 0)
-        if shards:
-            told = dict(shards[0].description["facts"])
-            told["layout"] = Layout.parsed(told["layout"])
-            told |= {name: tuple(told[name]) for name in ("mean", "std")}
-            facts = Facts(**told)
-        else:
-            facts = self._described()
-            if store:
-                kept = {"facts": asdict(facts) | {"layout": facts.layout}, "seconds": 0.0}
-                store.obtain(
-                    identity,
-                    0,
-                    row_bytes=0,
-                    shard_rows=1,
-                    produce=lambda *_: kept,
-                    what="facts of an encoder",
-                )
+        identity = {**self.identity, "what": "facts"}
+        told = noted(self.handle.store, identity, lambda: asdict(self._described()))
+        told["layout"] = Layout.parsed(told["layout"])
+        facts = Facts(**told | {name: tuple(told[name]) for name in ("mean", "std")})
         self.handle.known_coverage = facts.key_coverage
         return facts
 
@@ -140,6 +127,14 @@ class FrozenFeatures:
             self.handle.store, dataset, split, self.size, self.antialias, progress=progress
         )
 
+    def require_unchanged(self) -> None:
+        """Raise `PluginError` if a parameter or buffer of the encoder is not what it was."""
+        if "encoder" in self.__dict__ and fingerprint(self.encoder) != self._beginning:
+            raise PluginError(
+                f"encoder {self.handle.card.name!r} is frozen, yet its parameters or buffers "
+                "changed in a run; neither its forward pass nor the task may write to them"
+            )
+
     def _of(self, dataset: Dataset, split: str, progress: Progress) -> Rows:
         facts, count = self.facts, len(dataset.split(split))
         images: list[Images] = []  # decoded when the first reading is missing
@@ -150,15 +145,16 @@ class FrozenFeatures:
                 progress.start(f"encoding {split} images", count)
             return self._stored_form(self._computed(images[0], index))
 
-        storage = self.handle.storage
+        store, storage = self.handle.store, self.handle.storage
+        identity = {
+            **self.identity,
+            "what": "rows",
+            "storage": storage,
+            "images": image_identity(dataset, split, "images", self.size, self.antialias),
+        }
         rows = computed_once(
-            self.handle.store,
-            {
-                **self.identity,
-                "what": "rows",
-                "storage": storage,
-                "images": image_identity(dataset, split, "images", self.size, self.antialias),
-            },
+            store,
+            identity,
             Layout(c._replace(dtype=_stored(c.dtype, storage)) for c in facts.layout),
             count,
             compute,
@@ -167,7 +163,12 @@ class FrozenFeatures:
             pinned=self.device.startswith("cuda"),
             hold_bytes=self.hold_bytes,
         )
-        self._require_unchanged()
+        try:
+            self.require_unchanged()
+        except PluginError:
+            if store:
+                store.discard(identity)  # nobody may read what a changing encoder said
+            raise
         return rows if storage == "fp32" else _Widened(rows, facts.layout)
 
     def _computed(self, images: Images, index: Tensor) -> Tensors:
@@ -193,7 +194,7 @@ class FrozenFeatures:
         if self.precision != "fp32":
             with torch.no_grad(), autocast_to(self.precision, self.device):
                 reader(torch.zeros(1, 3, self.size, self.size, device=self.device))
-        self._require_unchanged()
+        self.require_unchanged()
         return Facts(
             params=parameter_counts(self.encoder).total,
             flops_per_image=flops,
@@ -208,14 +209,6 @@ class FrozenFeatures:
     def _beginning(self) -> str:
         pristine = self.handle.build(normalization=self.normalization, pool="checkpoint")
         return fingerprint(pristine)
-
-    def _require_unchanged(self) -> None:
-        """Raise `PluginError` if reading changed a parameter or buffer of the encoder."""
-        if "encoder" in self.__dict__ and fingerprint(self.encoder) != self._beginning:
-            raise PluginError(
-                f"encoder {self.handle.card.name!r} is frozen, yet its parameters or buffers "
-                "changed in reading; its forward pass must not write to them"
-            )
 
 
 @functools.lru_cache(maxsize=1)  # the seeds of a cell follow each other; cells do not pile up
@@ -242,12 +235,16 @@ def frozen_features(
 
 def fingerprint(module: nn.Module) -> str:
     """Return the SHA-256 over every parameter and buffer of a module, bit by bit."""
+    return digest_of(chain(module.named_parameters(), module.named_buffers()))
+
+
+def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Return the SHA-256 over names and bits of tensors, in their order."""
     digest = hashlib.sha256()
-    for tensors in (module.named_parameters(), module.named_buffers()):
-        for name, tensor in tensors:
-            digest.update(name.encode())
-            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(raw.numpy().data)
+    for name, tensor in tensors:
+        digest.update(name.encode())
+        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(raw.numpy().data)
     return digest.hexdigest()
 
 
