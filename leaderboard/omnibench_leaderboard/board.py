@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from omnibench_leaderboard.runs import Exclusion, Setting
 
-SCHEMA = "omnibench.board/1"
+SCHEMA = "omnibench.board/2"
 Interval = tuple[float, float]
 
 

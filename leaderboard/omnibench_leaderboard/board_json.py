@@ -1,4 +1,8 @@
-"""A board as JSON and back: equal boards give equal bytes."""
+"""A board as JSON and back: equal boards give equal bytes.
+
+What the metrics of a setting share (`SHARED`) is written once, in the list `runs`; a cell's `runs` says
+where in that list.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,20 @@ from typing import Any
 from omnibench.errors import IntegrityError
 from omnibench_leaderboard.board import SCHEMA, Board
 
+SHARED = ("records", "command", "cost")
+
 
 def to_json(board: Board) -> str:
     """Return a board as JSON text."""
     body = {"schema": SCHEMA, **dataclasses.asdict(board)}
+    places: dict[str, int] = {}
+    runs: list[dict[str, Any]] = []
+    for cell in (cell for column in body["columns"] for cell in column["cells"]):
+        shared = {name: cell.pop(name) for name in SHARED}
+        cell["runs"] = places.setdefault(repr(shared), len(runs))
+        if cell["runs"] == len(runs):
+            runs.append(shared)
+    body["runs"] = runs
     text = json.dumps(
         body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -31,8 +45,11 @@ def from_json(text: str) -> Board:
         body = json.loads(text)
         if body.pop("schema") != SCHEMA:
             raise ValueError(f"its schema is not {SCHEMA}")
+        runs = body.pop("runs")
+        for cell in (cell for column in body["columns"] for cell in column["cells"]):
+            cell.update(runs[cell.pop("runs")])
         board: Board = decoded(body, Board)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"not a board ({error}); build it again from its records") from None
     return board
 

@@ -213,11 +213,12 @@ def test_a_board_survives_json_and_its_bytes_do_not_depend_on_cache_or_order(
 @pytest.mark.parametrize(
     "edit",
     [
-        lambda body: body.update(schema="omnibench.board/2"),
+        lambda body: body.update(schema="omnibench.board/3"),
         lambda body: body.pop("columns"),
         lambda body: body.update(extra=1),
         lambda body: body["columns"][0].update(cases="60"),
         lambda body: body["columns"][0]["cells"][0].update(mean=None),
+        lambda body: body["columns"][0]["cells"][0].update(runs=99),
     ],
 )
 def test_json_that_is_no_board_is_refused(add, built, edit):

@@ -53,4 +53,4 @@ def test_json_gives_the_same_board_back(boards):
 
 def test_foreign_json_is_no_board():
     with pytest.raises(IntegrityError, match="not a board"):
-        board_json.from_json('{"schema": "omnibench.board/1"}')
+        board_json.from_json('{"schema": "omnibench.board/2"}')
