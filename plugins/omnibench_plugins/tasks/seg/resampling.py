@@ -21,8 +21,12 @@ Size = Sequence[int]
 
 @functools.lru_cache(maxsize=256)
 def resize_matrix(source: int, target: int, device: torch.device) -> Tensor:
-    """Return A [target, source] of `layers.resize` along one side, float32; do not write to it."""
-    return resize(torch.eye(source, device=device)[None, :, :, None], (target, 1))[0, :, :, 0].T
+    """Return A [target, source] of `layers.resize` along one side, float32; do not write to it.
+
+    Made outside inference mode: what evaluation asks for first, training may need later.
+    """
+    with torch.inference_mode(False):
+        return resize(torch.eye(source, device=device)[None, :, :, None], (target, 1))[0, :, :, 0].T
 
 
 def separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -59,5 +63,6 @@ def conv_of_resized(x: Tensor, weight: Tensor, size: Size) -> Tensor:
 @functools.lru_cache(maxsize=64)
 def _shifted(source: int, target: int, device: torch.device) -> Tensor:
     """Return [target, 3 source]: resizing as a kernel's first, second and third position sees it."""
-    plain = F.pad(resize_matrix(source, target, device), (0, 0, 1, 1))
-    return torch.cat([plain[start : start + target] for start in range(3)], dim=1)
+    with torch.inference_mode(False):
+        plain = F.pad(resize_matrix(source, target, device), (0, 0, 1, 1))
+        return torch.cat([plain[start : start + target] for start in range(3)], dim=1)
