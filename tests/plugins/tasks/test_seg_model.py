@@ -360,3 +360,15 @@ def test_one_channel_is_the_foreground_and_half_is_background():
     network = WholeNetwork(torch.nn.Identity())
     assert network(logit).argmax(dim=1).flatten().tolist() == [0, 0, 1]
     assert torch.equal(network(torch.ones(1, 3, 2, 2)), torch.ones(1, 3, 2, 2))
+
+
+def test_modules_that_were_evaluated_first_can_be_trained():
+    # A seed that resumes after its last epoch evaluates before the next seed trains.
+    from omnibench_plugins.tasks.seg import resampling
+
+    resampling.resize_matrix.cache_clear()
+    resampling._shifted.cache_clear()
+    model = Whole(encoder("tiny"), 2, PAPER)
+    with torch.inference_mode():
+        model.eval()(torch.rand(1, 3, 64, 64))
+    model.train()(torch.rand(2, 3, 64, 64)).sum().backward()
