@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any
 
 # Harness files that numbers pass through.
-NUMERIC = ("checkpoint", "encoder", "forward", "handle", "loading", "seeding", "subset", "training")
+NUMERIC = (
+    "adapters",
+    "checkpoint",
+    "encoder",
+    "forward",
+    "handle",
+    "loading",
+    "seeding",
+    "subset",
+    "training",
+)
 FROZEN = ("checkpoint", "encoder", "forward", "handle", "loading", "seeding")
 PACKAGES = (
     "numpy",

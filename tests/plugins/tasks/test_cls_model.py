@@ -6,11 +6,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from omnibench.adapters import (
+    add_adapters,
+    merge_adapters,
+    require_live_adapters,
+    require_untrained,
+    untrained_digest,
+)
 from omnibench.encoder import Encoder
 from omnibench.errors import PluginError, UsageError
 from omnibench.forward import parameter_counts
 from omnibench_plugins.tasks.cls.classifier import Head, HeadOnly, build_classifier
-from omnibench_plugins.tasks.cls.lora import add_adapters, require_live_adapters
 from omnibench_plugins.tasks.cls.recipe import named_recipe
 from omnibench_plugins.tasks.cls.run import sqrt_inverse_frequency
 
@@ -176,3 +182,17 @@ def test_alpha_is_twice_the_rank():
 def test_class_weights_are_the_root_of_inverse_frequency():
     weights = sqrt_inverse_frequency(torch.tensor([0, 0, 0, 1]), classes=3)
     assert weights.tolist() == pytest.approx([(4 / 3) ** 0.5, 2.0, 0.0])
+
+
+def test_merged_adapters_say_what_they_said_before_and_untrained_weights_are_watched(vit_handle):
+    model = tiny(vit_handle).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_B." in name:
+                parameter.normal_(std=0.05, generator=torch.Generator().manual_seed(1))
+        before, logits = untrained_digest(model), model(IMAGES)
+        require_untrained(model, before)
+        merge_adapters(model)
+        assert torch.allclose(model(IMAGES), logits, atol=1e-5)
+    with pytest.raises(PluginError, match="stay as they are under LoRA"):
+        require_untrained(model, before)

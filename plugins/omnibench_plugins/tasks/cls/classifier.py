@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from omnibench.adapters import add_adapters
 from omnibench.encoder import Encoder
 from omnibench.errors import UsageError
 from omnibench_plugins.tasks.cls.accept import no_lora
-from omnibench_plugins.tasks.cls.lora import add_adapters
 from omnibench_plugins.tasks.cls.recipe import ClsRecipe
 
 

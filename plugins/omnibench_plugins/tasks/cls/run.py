@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from omnibench.adapters import require_live_adapters, require_untrained, untrained_digest
 from omnibench.cards import SPLITS
 from omnibench.features.images import images_of
 from omnibench.features.readings import POOLED, require_pool
@@ -25,7 +26,6 @@ from omnibench_plugins.tasks.cls.classifier import (
     build_classifier,
 )
 from omnibench_plugins.tasks.cls.inputs import FrozenEncoder, Inputs, TunedEncoder
-from omnibench_plugins.tasks.cls.lora import require_live_adapters
 from omnibench_plugins.tasks.cls.recipe import ClsRecipe
 from omnibench_plugins.tasks.cls.samples import Labels, prediction_arrays, read_labels, softmax
 
@@ -44,7 +44,9 @@ def run(handle: EncoderHandle, dataset: Dataset, recipe: ClsRecipe, context: Run
     prepare = _head_only if recipe.tuning == "head" else _tuned
     setup, data = prepare(handle, dataset, recipe, context)
     model, inputs = setup.model, setup.inputs
+    untrained = untrained_digest(model)
     course = _train(model, inputs, data, recipe, context, order=dataset.name)
+    require_untrained(model, untrained)
 
     val, test = softmax(inputs.logits("val")), softmax(inputs.logits("test"))
     total, trainable = parameter_counts(model)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omnibench.errors import PluginError
+from omnibench.features.frozen import digest_of
 
 
 def add_adapters(module: nn.Module, targets: str | list[str], rank: int, dropout: float) -> int:
@@ -74,4 +75,25 @@ def require_live_adapters(model: nn.Module, images: Tensor, labels: Tensor) -> N
         raise PluginError(
             f"{len(inert)} of {len(factors)} LoRA adapters get no gradient ({shown}): the encoder "
             "bypasses these layers; take them out of its lora_targets or choose another tuning"
+        )
+
+
+def merge_adapters(model: nn.Module) -> None:
+    """Add what every adapter of `model` does to the weights of its layer, in place."""
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.merge()
+
+
+def untrained_digest(model: nn.Module) -> str:
+    """Return the SHA-256 over the parameters that training must leave as they are."""
+    return digest_of((n, p) for n, p in model.named_parameters() if not p.requires_grad)
+
+
+def require_untrained(model: nn.Module, before: str) -> None:
+    """Raise `PluginError` if parameters without gradients are not those of `before`."""
+    if untrained_digest(model) != before:
+        raise PluginError(
+            "training changed parameters of the encoder that stay as they are under LoRA; its "
+            "forward pass must not write to them"
         )
