@@ -18,11 +18,11 @@ from omnibench.recipe import digest
 
 
 class Cache:
-    """A folder of small JSON files, each named by the digest of its question.
+    """A folder of small files, each named by the digest of its question: a digest, then JSON.
 
     It lies outside results folders, so that nobody can submit answers with their records. An
-    entry that cannot be read is computed again; a folder that cannot be written to costs time
-    only.
+    entry that cannot be read, or that is not as it was written, is computed again; a folder that
+    cannot be written to costs time only.
     """
 
     def __init__(self, root: Path) -> None:
@@ -31,24 +31,32 @@ class Cache:
     def get(self, question: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the answer to a question of strings and integers, or None."""
         with suppress(OSError, ValueError):
-            answer = json.loads(self._path(question).read_bytes())
-            if isinstance(answer, dict):
+            stated, _, text = self._path(question).read_bytes().partition(b"\n")
+            if stated == _digest(text):
+                answer: dict[str, Any] = json.loads(text)
                 return answer
         return None
 
     def put(self, question: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         """Keep an answer; a reader never sees half of one."""
-        path = self._path(question)
+        path, text = self._path(question), json.dumps(answer, sort_keys=True).encode()
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(answer, file, sort_keys=True)
-            Path(temporary).replace(path)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(_digest(text) + b"\n" + text)
+                Path(temporary).replace(path)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
 
     def _path(self, question: Mapping[str, Any]) -> Path:
         name = digest(question)
-        return self.root / name[:2] / f"{name}.json"
+        return self.root / name[:2] / f"{name}.answer"
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from omnibench import console
+from omnibench.errors import SetupError
 from omnibench_leaderboard.options import (
     answers,
     collected,
@@ -88,9 +89,15 @@ def publish(
 
     folder.require_replaceable(out)
     board, collection = _board(results, reference, metric, confirm, plugins)
-    with tempfile.TemporaryDirectory() as scratch:
-        made = bundle(board, collection, Path(scratch))
-        folder.replace(out, made.files)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            made = bundle(board, collection, Path(scratch))
+            folder.replace(out, made.files)
+    except OSError as error:
+        raise SetupError(
+            f"the records could not be packed ({error.filename or tempfile.gettempdir()}: "
+            f"{error.strerror or error}); free space, or name another folder with TMPDIR"
+        ) from None
     _report(board, out, len(made.files))
     lines = [f"records: {made.runs} runs, {made.pictures} pictures"]
     if made.private:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,17 @@ def seal(folder: Path) -> Path:
     Raises:
         SetupError: If the folder cannot be written to.
     """
-    path, files = folder / MANIFEST, _digests(folder)
-    body = {"schema": SCHEMA, "files": files, "root_sha256": digest(files)}
-    temporary = folder / f".{os.getpid()}-{MANIFEST}"
+    path, temporary = folder / MANIFEST, folder / f".{os.getpid()}-{MANIFEST}"
     try:
+        files = _digests(folder)
+        body = {"schema": SCHEMA, "files": files, "root_sha256": digest(files)}
         temporary.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         raise SetupError(f"{path} could not be written ({error.strerror})") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
 
 

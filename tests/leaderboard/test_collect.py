@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -263,10 +262,13 @@ def test_a_damaged_cache_entry_is_computed_again(results, tmp_path, add, tasks):
     add()
     cache = Cache(tmp_path / "cache")
     first = collect([results], tasks, cache=cache)
-    (entry,) = (tmp_path / "cache").rglob("*.json")
-    entry.write_text("{")
-    assert collect([results], tasks, cache=cache).runs == first.runs
-    assert json.loads(entry.read_text())["cases"] == 40
+    (entry,) = (tmp_path / "cache").rglob("*.answer")
+    whole = entry.read_bytes()
+    for damaged in (b"{", b"", whole.replace(b'"cases": 40', b'"cases": 41'), whole[:-1]):
+        assert damaged != whole
+        entry.write_bytes(damaged)
+        assert collect([results], tasks, cache=cache).runs == first.runs
+        assert entry.read_bytes() == whole
 
 
 def test_answers_are_kept_for_one_version_of_the_code_only(tmp_path, monkeypatch):

@@ -27,6 +27,8 @@ OF_OS = (
     *("mkdir", "unlink", "remove", "rmdir", "truncate", "ftruncate", "utime"),
     *("pread", "preadv"),
 )
+READ = "open for reading"
+TAKES_NO_ROOM = (READ, "pread", "preadv", "unlink", "remove", "rmdir", "utime")
 OF_FILES = ("write", "writelines", "flush", "truncate")
 
 
@@ -36,7 +38,7 @@ class FaultyDisk:
     Args:
         fail_at: Number of the call that fails, from 1; 0 breaks none and only counts.
         code: What it fails with, of `errno`.
-        lasting: All later writes fail too, as on a disk that is full; names can still be removed.
+        lasting: Whatever takes room fails from then on, as on a disk that is full.
     """
 
     def __init__(self, fail_at: int = 0, code: int = errno.EIO, *, lasting: bool = False) -> None:
@@ -49,7 +51,7 @@ class FaultyDisk:
         """Whether the call was reached."""
         return 0 < self.fail_at <= len(self.calls)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         last = self.calls[self.fail_at - 1] if self.broke else "nothing"
         return f"{errno.errorcode[self.code]} at call {self.fail_at} ({last})"
 
@@ -57,8 +59,8 @@ class FaultyDisk:
         """Note one call, and raise if it is the one to fail."""
         self.calls.append(name)
         due = len(self.calls) - self.fail_at
-        later = self.lasting and due > 0 and name not in ("unlink", "remove", "rmdir")
-        if self.fail_at and (due == 0 or later):
+        full = self.lasting and due >= 0 and name not in TAKES_NO_ROOM
+        if self.fail_at and (full if self.lasting else due == 0):
             raise OSError(self.code, os.strerror(self.code))
 
     def __enter__(self) -> Self:
@@ -82,7 +84,8 @@ class FaultyDisk:
         real = getattr(os, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
-            self.count(name)
+            reads = name == "open" and not arguments[1] & (os.O_WRONLY | os.O_RDWR)
+            self.count(READ if reads else name)
             return real(*arguments, **options)
 
         return call
@@ -90,7 +93,7 @@ class FaultyDisk:
     def _opening(self, real: Any) -> Any:
         def call(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
             if not isinstance(file, int):  # a descriptor was opened, and counted, before
-                self.count("open")
+                self.count("open" if set(mode) & set("wxa+") else READ)
             opened = real(file, mode, *arguments, **options)
             return _File(opened, self) if set(mode) & set("wxa+") else opened
 

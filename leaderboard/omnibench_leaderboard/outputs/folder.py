@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import glob
 import shutil
 import tempfile
+import time
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from omnibench.errors import SetupError, UsageError
@@ -32,7 +35,7 @@ def require_replaceable(out: Path) -> None:
     """
     try:
         out.resolve().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.resolve().parent):
+        with tempfile.TemporaryDirectory(prefix=_prefix(out), dir=out.resolve().parent):
             pass
     except OSError as error:
         raise _unwritable(out, error) from None
@@ -50,6 +53,10 @@ def require_replaceable(out: Path) -> None:
         )
 
 
+# An hour: no build takes so long.
+STRAY_SECONDS = 3600
+
+
 def replace(out: Path, files: Mapping[str, bytes | Path]) -> None:
     """Write files beside a folder, then put them in its place; a failure leaves the old one.
 
@@ -64,7 +71,7 @@ def replace(out: Path, files: Mapping[str, bytes | Path]) -> None:
     fresh: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        fresh = Path(tempfile.mkdtemp(prefix=_prefix(out), dir=out.parent))
         for name, content in files.items():
             path = fresh / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,16 +95,28 @@ def _unwritable(out: Path, error: OSError) -> SetupError:
     )
 
 
+def _prefix(out: Path) -> str:
+    return f".{out.resolve().name}-building-"
+
+
 def _swap(fresh: Path, out: Path) -> None:
     """Put a folder in another's place; between the two renames a reader sees neither."""
-    if not out.exists():
-        fresh.replace(out)
-        return
-    old = out.with_name(f".{out.name}-old-{os.getpid()}")
-    out.replace(old)
+    old = out.with_name(f"{_prefix(out)}{uuid.uuid4().hex}")
+    if out.exists():
+        out.replace(old)
     try:
         fresh.replace(out)
     except OSError:
-        old.replace(out)
+        if old.exists():
+            old.replace(out)
         raise
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
+    _sweep(out)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what builds of this folder left that were killed; the folder itself is whole now."""
+    for path in out.parent.glob(f"{glob.escape(_prefix(out))}*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > STRAY_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
