@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import itertools
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -31,11 +32,15 @@ from omnibench.cards import (
 )
 from omnibench.errors import OmnibenchError, PluginError, SetupError, UsageError, suggestion
 from omnibench.interfaces import Task
+from omnibench.screening import TookTooLong, check_card, check_task, guarded
 
 if TYPE_CHECKING:
     import click
 
 GROUP = "omnibench"
+SECONDS = 60.0  # that loading one plugin may take; importing torch from a cold disk takes tens
+MOST_OFFERS = 10_000  # of one hook; more is an iterator that does not end
+LONGEST = 500  # characters of a broken plugin's reason
 T = TypeVar("T")
 
 
@@ -150,14 +155,15 @@ class Registry:
         values: list[Offer[PublishedValue]] = []
         for plugin in list(self.plugins):
             try:
-                found = self._call(plugin, "omnibench_published")
+                with guarded(SECONDS):
+                    found = self._call(plugin, "omnibench_published")
                 strange = [v for v in found if not isinstance(v, PublishedValue)]
                 if strange:
                     raise PluginError(
                         f"omnibench_published returned {type(strange[0]).__name__}, not "
                         "PublishedValue"
                     )
-            except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
+            except (Exception, SystemExit, TookTooLong) as error:  # noqa: BLE001 - a stranger's code
                 self._set_aside(plugin.name, error)
                 continue
             values += [Offer(value, plugin) for value in found]
@@ -167,8 +173,9 @@ class Registry:
         """Let plugins add their commands to the command line."""
         for plugin in list(self.plugins):
             try:
-                self._call(plugin, "omnibench_commands", cli)
-            except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
+                with guarded(SECONDS):
+                    self._call(plugin, "omnibench_commands", cli)
+            except (Exception, SystemExit, TookTooLong) as error:  # noqa: BLE001 - a stranger's code
                 self._set_aside(plugin.name, error)
 
     # -- loading ---------------------------------------------------------------------
@@ -179,13 +186,16 @@ class Registry:
         """Load one plugin and take its offers, or set it aside whole."""
         name = f"{distribution}:{entry_point}"
         try:
-            had_torch = "torch" in sys.modules
-            module = load()
-            imports_torch = not had_torch and "torch" in sys.modules
-            plugin = Plugin(distribution, version, entry_point, module, imports_torch)
-            self._register(plugin)
-            offers = self._gather(plugin)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's import may raise
+            with guarded(SECONDS):
+                had_torch = "torch" in sys.modules
+                module = load()
+                imports_torch = not had_torch and "torch" in sys.modules
+                plugin = Plugin(distribution, version, entry_point, module, imports_torch)
+                self._register(plugin)
+                offers = self._gather(plugin)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a stranger's import may raise anything
             self._manager.unregister(name=name) if self._manager.has_plugin(name) else None
             self._set_aside(name, error)
             return
@@ -220,7 +230,9 @@ class Registry:
                 if shelf is None:
                     wanted = " or ".join(f"{kind.__name__}" for kind in kinds)
                     raise PluginError(f"{hook} returned {type(card).__name__}, not {wanted}")
-                check_name(_any_name(card), hook.removeprefix("omnibench_").rstrip("s"))
+                what = hook.removeprefix("omnibench_").rstrip("s")
+                check_task(card) if isinstance(card, Task) else check_card(card, what)
+                check_name(_any_name(card), what)
                 gathered.append((shelf, [Offer(card, plugin)]))
         return gathered
 
@@ -229,14 +241,20 @@ class Registry:
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             if implementation.plugin is plugin.module:
                 result = implementation.function(*arguments[: len(implementation.argnames)])
-                return list(result) if result is not None else []
+                found = list(itertools.islice(result or (), MOST_OFFERS + 1))
+                if len(found) > MOST_OFFERS:
+                    raise PluginError(f"{hook} returned more than {MOST_OFFERS} offers")
+                return found
         return []
 
     def _set_aside(self, name: str, error: BaseException) -> None:
-        text = f"{type(error).__name__}: {error}"
-        if isinstance(error, OmnibenchError):
-            text = str(error)
-        self.broken.append(Broken(name, text, traceback.format_exc()))
+        try:
+            said = str(error)
+        except Exception:  # noqa: BLE001 - a stranger's error may not even have a text
+            said = "its error cannot be shown"
+        text = said if isinstance(error, OmnibenchError) else f"{type(error).__name__}: {said}"
+        # One line: what a stranger says must not look like messages of ours.
+        self.broken.append(Broken(name, " ".join(text.split())[:LONGEST], traceback.format_exc()))
 
     def _pick(
         self, what: str, name: str, offers: Sequence[Offer[T]], key: Callable[[T], str]
