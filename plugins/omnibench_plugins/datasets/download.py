@@ -88,7 +88,8 @@ def _open(url: str, start: int, advice: str) -> Iterator[HTTPResponse | None]:
             yield None
             return
         raise SetupError(f"{url} answered {error.code} {error.reason}; {advice}") from None
-    except (OSError, HTTPException) as error:  # URLError is an OSError
+    # URLError is an OSError; a redirect to what is no address raises ValueError.
+    except (OSError, HTTPException, ValueError) as error:
         raise SetupError(f"{url} could not be reached: {error}; {advice}") from None
     with response:
         yield response
@@ -104,8 +105,8 @@ def _read(response: HTTPResponse, advice: str) -> bytes:
 
 
 def _content_length(response: HTTPResponse) -> int:
-    """Return the announced number of bytes to come, 0 if unannounced."""
-    return int(response.headers.get("Content-Length") or 0)
+    """Return the announced number of bytes to come, 0 if unannounced or no number."""
+    return response.length or 0
 
 
 def _require_space(part: Path, needed: int) -> None:
