@@ -274,7 +274,11 @@ def test_a_record_of_schema_1_reads_as_it_always_has() -> None:
     }
     found_arrays = store.predictions(kept)
     assert found_arrays["test_score"].shape == (40, 3) and found_arrays["test_label"].sum() == 34
-    assert hashlib.sha256(found_arrays["test_score"].tobytes()).hexdigest().startswith("c0cb97484b395254")
+    assert (
+        hashlib.sha256(found_arrays["test_score"].tobytes())
+        .hexdigest()
+        .startswith("c0cb97484b395254")
+    )
 
 
 def test_its_numbers_are_still_found_in_its_predictions() -> None:
