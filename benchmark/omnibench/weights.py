@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from omnibench.errors import IntegrityError, SetupError, UsageError
 from omnibench.handle import WeightsChoice
 
 LOCK_NAME = "weights-lock.json"
+ENTRY = {"commit": re.compile(r"\w{0,64}", re.ASCII), "sha256": re.compile(r"[0-9a-f]{64}")}
 DRAWING_RULE = 1  # raise whenever `--random-weights` would draw other numbers
 
 
@@ -151,18 +153,26 @@ def _require(digest: str, expected: str, path: Path, who: str) -> None:
 def _read_lock(path: Path) -> dict[str, dict[str, str]]:
     try:
         lock = json.loads(path.read_text())
-        entries = lock["files"].items()
-        return {key: {k: str(entry[k]) for k in ("commit", "sha256")} for key, entry in entries}
+        return {key: _entry(entry) for key, entry in lock["files"].items()}
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise SetupError(
             f"{path} cannot be read ({error.strerror}): choose another folder with --cache"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
             f"{path} is damaged ({error}): delete it, and the next download pins anew"
         ) from error
+
+
+def _entry(entry: dict[str, str]) -> dict[str, str]:
+    """Check an entry of the lock file: its commit becomes part of a path."""
+    found = {name: entry[name] for name in ENTRY}
+    for name, pattern in ENTRY.items():
+        if not pattern.fullmatch(found[name]):
+            raise ValueError(f"{name} {found[name]!r:.60}")
+    return found
 
 
 def _pin(path: Path, seen: dict[str, dict[str, str]]) -> None:
