@@ -88,6 +88,11 @@ class Claims:
             if claim is not None and self._read(run_id) == claim:
                 self._path(run_id).unlink(missing_ok=True)
 
+    def clear(self, run_id: str) -> None:
+        """Remove the claim on a finished run of a process that was killed before it could."""
+        if self._path(run_id).exists() and self.take(run_id, ""):
+            self.release(run_id)
+
     def close(self) -> None:
         """Give back everything."""
         self._closed.set()

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omnibench.cards import Precision
+from omnibench.claims import Claims
 from omnibench.errors import SetupError, UsageError
 from omnibench.guards import require_sound
 from omnibench.interfaces import Progress, RunContext, Silent
 from omnibench.planning import Cell, RunRequest
 from omnibench.recipe import digest
-from omnibench.recording import LASTING, Recorder
+from omnibench.recording import LASTING, Recorder, code_of, made_by
 from omnibench.records import Arrays, RunRecord
 from omnibench.store import Store
+from omnibench.unfinished import UnfinishedSeed
 
 log = logging.getLogger(__name__)
 
-Found = list[tuple[RunRecord, Path]]
+WAITING_SECONDS = 1.0  # between two looks at what others are running
+
+Found = tuple[RunRecord, Path]
 
 
 def execute(
@@ -28,61 +34,167 @@ def execute(
     """Run what is missing; yield each record, finished before or now, with its path.
 
     A seed that fails is recorded as failed and the others go on, unless the reason is one that
-    every seed of the cell would meet.
+    every seed of the cell would meet. A seed whose process was killed goes on where it was. A
+    seed that another process is at comes last, and its record is taken when it is there.
 
     Raises:
         IntegrityError: If a record that is already there is damaged; nothing is run then.
     """
     store = Store(request.results)
     device, asked = accelerator(request.device, request.precision)
-    contexts = {
-        (number, seed): RunContext(
-            seed=seed,
-            device=device,
-            precision=cell.task.card.precision(asked, cell.recipe),
-            progress=progress or Silent(),
-            assets=cell.assets,
+    seeds = [
+        _Seed(
+            cell,
+            RunContext(
+                seed=seed,
+                device=device,
+                precision=cell.task.card.precision(asked, cell.recipe),
+                progress=progress or Silent(),
+                assets=cell.assets,
+            ),
+            store,
         )
-        for number, cell in enumerate(cells)
+        for cell in cells
         for seed in cell.seeds
-    }
-    found = {key: _finished(cells[key[0]], context, store) for key, context in contexts.items()}
-    for number, cell in enumerate(cells):
-        for seed in cell.seeds:
-            records = found[number, seed] or _run(cell, contexts[number, seed], store)
+    ]
+    finished = {seed.run_id for seed in seeds if seed.is_finished(seed.found())}
+    claims = Claims(request.results)
+    hopeless: list[Cell] = []
+    try:
+        for seed in _in_turn(seeds, finished, claims):
+            if any(seed.cell is cell for cell in hopeless):
+                continue
             failure = None
-            for record, path in records:
+            for record, path in seed.records():
                 failure = record.failure
-                yield cell, record, path
+                yield seed.cell, record, path
             if failure is not None and failure["kind"] in LASTING:
-                break
+                hopeless.append(seed.cell)
+    finally:
+        claims.close()
 
 
-def _run(cell: Cell, context: RunContext, store: Store) -> Iterator[tuple[RunRecord, Path]]:
-    """Run one seed; save and yield a record for each outcome, or one that says why not."""
-    recorder = Recorder(cell, context)
-    outcomes = cell.task.card.run(cell.handle, cell.dataset, cell.recipe, context)
-    while True:
-        try:
-            require_sound(cell.handle, cell.recipe, context)
-            outcome = next(outcomes, None)
-            if outcome is None:
+@dataclass(frozen=True)
+class _Seed:
+    """One seed of one cell: what its records are, and how they come about."""
+
+    cell: Cell
+    context: RunContext
+    store: Store
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants that have a record each."""
+        return self.cell.task.card.variants(self.cell.recipe)
+
+    @property
+    def run_id(self) -> str:
+        """The first variant's, which stands for all: they are run together."""
+        return digest(self.cell.identity(self.context, self.variants[0]))
+
+    @property
+    def title(self) -> str:
+        """The seed in words."""
+        cell = self.cell
+        names = (cell.handle.label, cell.task.card.name, cell.dataset.name)
+        return " · ".join([*names, f"seed {self.context.seed}"])
+
+    def found(self) -> dict[str, Found]:
+        """Return the complete records that exist, verified, by variant."""
+        known = {
+            variant: self.store.find(digest(self.cell.identity(self.context, variant)))
+            for variant in self.variants
+        }
+        return {variant: found for variant, found in known.items() if found is not None}
+
+    def is_finished(self, found: Mapping[str, Found]) -> bool:
+        """Tell whether every variant has its record."""
+        return len(found) == len(self.variants)
+
+    def records(self) -> Iterator[Found]:
+        """Yield a record for each variant, those that exist first; run what is missing."""
+        found = self.found()
+        unfinished = UnfinishedSeed(
+            self.store.root, self.run_id, self.title, made_by(self.cell, self.context.device)
+        )
+        for record, _ in found.values():
+            _say_what_is_old(self.cell, record)
+            _draw(self.cell, record, self.store.predictions(record), self.store)
+        if self.is_finished(found):
+            unfinished.discard()  # a process may have been killed before it could
+        yield from found.values()
+        if not self.is_finished(found):
+            yield from self._run(found, unfinished)
+
+    def _run(self, found: dict[str, Found], unfinished: UnfinishedSeed) -> Iterator[Found]:
+        """Run; save and yield a record for each missing variant, or one that says why not."""
+        cell, store = self.cell, self.store
+        context = replace(self.context, unfinished=unfinished, finished=frozenset(found))
+        recorder = Recorder(cell, context, unfinished)
+        outcomes = cell.task.card.run(cell.handle, cell.dataset, cell.recipe, context)
+        while True:
+            try:
+                require_sound(cell.handle, cell.recipe, context)
+                outcome = next(outcomes, None)
+                if outcome is None:
+                    return
+                if outcome.variant in found:
+                    continue
+                cell.handle.require_unchanged()
+                record = recorder.complete(outcome, kept=cell.keep_weights)
+            except (Exception, KeyboardInterrupt) as error:
+                record = recorder.failed(error)
+                failed = _known_failure(record, store) or (record, store.save(record, {}))
+                if record.status == "interrupted":
+                    raise
+                yield failed
                 return
-            cell.handle.require_unchanged()
-            record = recorder.complete(outcome, kept=cell.keep_weights)
-        except (Exception, KeyboardInterrupt) as error:
-            record = recorder.failed(error)
-            path = store.save(record, {})
-            if record.status == "interrupted":
-                raise
-            yield record, path
-            return
-        if cell.keep_weights and outcome.weights:
-            store.save_weights(outcome.weights)
-        path = store.save(record, outcome.predictions)
-        _draw(cell, record, outcome.predictions, store)
-        yield record, path
-        recorder.restart()
+            # Claims are advisory: another process may have been quicker.
+            known = store.find(record.run_id)
+            if known is None:
+                if cell.keep_weights and outcome.weights:
+                    store.save_weights(outcome.weights)
+                known = record, store.save(record, outcome.predictions)
+                _draw(cell, record, outcome.predictions, store)
+            found[outcome.variant] = known
+            if self.is_finished(found):
+                unfinished.discard()
+            yield known
+            recorder.restart()
+
+
+def _in_turn(seeds: Sequence[_Seed], finished: Container[str], claims: Claims) -> Iterator[_Seed]:
+    """Yield each seed once it is nobody else's: first those that are free, then the others."""
+    waiting = []
+    for seed in seeds:
+        if seed.run_id in finished:
+            claims.clear(seed.run_id)
+            yield seed
+        elif claims.take(seed.run_id, seed.title):
+            yield seed
+            claims.release(seed.run_id)
+        else:
+            waiting.append(seed)
+    for seed in waiting:
+        log.info("%s is run by %s; waiting for it", seed.title, claims.holder(seed.run_id))
+    while waiting:
+        free = next((seed for seed in waiting if claims.take(seed.run_id, seed.title)), None)
+        if free is None:
+            time.sleep(WAITING_SECONDS)
+            continue
+        waiting.remove(free)
+        yield free
+        claims.release(free.run_id)
+
+
+def _known_failure(record: RunRecord, store: Store) -> Found | None:
+    """Return an earlier record that says the same, but for its time, or None."""
+    wanted = replace(record, timing={}).record_sha256
+    for path in sorted(store.folder(record.run_id).glob("*.json")):
+        earlier = store.read(path)
+        if replace(earlier, timing={}).record_sha256 == wanted:
+            return earlier, path
+    return None
 
 
 def _draw(cell: Cell, record: RunRecord, predictions: Arrays, store: Store) -> None:
@@ -102,22 +214,8 @@ def _draw(cell: Cell, record: RunRecord, predictions: Arrays, store: Store) -> N
         store.save_picture(record.run_id, png)
 
 
-def _finished(cell: Cell, context: RunContext, store: Store) -> Found | None:
-    """Return the complete records of a seed, or None if any of its variants is missing."""
-    found: Found = []
-    for variant in cell.task.card.variants(cell.recipe):
-        known = store.find(digest(cell.identity(context, variant)))
-        if known is None:
-            return None
-        found.append(known)
-    for record, _ in found:
-        _say_what_is_old(cell, context, record)
-        _draw(cell, record, store.predictions(record), store)
-    return found
-
-
-def _say_what_is_old(cell: Cell, context: RunContext, record: RunRecord) -> None:
-    if record.code.get("semantic_sha256") != Recorder(cell, context).code["semantic_sha256"]:
+def _say_what_is_old(cell: Cell, record: RunRecord) -> None:
+    if record.code.get("semantic_sha256") != code_of(cell)["semantic_sha256"]:
         log.warning(
             "seed %d was run by other code than today's and is kept; --results DIR runs it anew",
             record.seed,

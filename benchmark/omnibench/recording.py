@@ -22,9 +22,12 @@ from omnibench.errors import (
 from omnibench.handle import module_of
 from omnibench.interfaces import Metric, Outcome, RunContext
 from omnibench.planning import Cell
-from omnibench.records import RunRecord
+from omnibench.predictions import SPLITS
+from omnibench.records import Arrays, RunRecord, require_readable
+from omnibench.rescoring import scores
 from omnibench.store import Store
 from omnibench.summary import EXIT_CODES
+from omnibench.unfinished import UnfinishedSeed
 
 log = logging.getLogger(__name__)
 
@@ -47,34 +50,44 @@ class Recorder:
 
     Args:
         cell: What is run.
-        context: Seed, device, precision.
+        context: Seed, device, precision; variants that are finished.
+        unfinished: What earlier processes spent on the seed.
     """
 
-    def __init__(self, cell: Cell, context: RunContext) -> None:
+    def __init__(self, cell: Cell, context: RunContext, unfinished: UnfinishedSeed) -> None:
         self.cell = cell
         self.context = context
+        self.unfinished = unfinished
         self.restart()
+        # Training is part of what the first variant took.
+        self.trains = not context.finished
 
     def restart(self) -> None:
         """Begin the time, and on an accelerator the memory count, of the next outcome."""
         environment.reset_peak_memory(self.context.device)
-        self.started = datetime.now(UTC)
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.clock = time.perf_counter()
+        self.trains = False
 
     @property
-    def code(self) -> dict[str, Any]:
-        """Commit and digest of the code that this run passes through."""
-        task, opener = type(self.cell.task.card), self.cell.card.open
-        return environment.code((task.__module__, self.cell.handle.module, module_of(opener)))
+    def seconds(self) -> float:
+        """Seconds of this outcome so far, those of killed processes that led to it included."""
+        return time.perf_counter() - self.clock + (self.unfinished.spent if self.trains else 0)
 
     def complete(self, outcome: Outcome, *, kept: bool) -> RunRecord:
-        """Score an outcome with the function that `omnibench score` uses, and describe it."""
-        task = self.cell.task.card
-        return replace(
+        """Score an outcome with the function that `omnibench score` uses, and describe it.
+
+        Raises:
+            IntegrityError: If predictions contradict themselves, or could not be read again.
+            PluginError: If they are not of the dataset's cases.
+        """
+        scored = scores(self.cell.task.card, outcome.predictions)
+        self._require_cases(outcome.predictions)
+        record = replace(
             self._base(outcome.variant),
             status="complete",
-            metrics=_metrics(task.score(outcome.predictions, "test")),
-            validation=_metrics(task.score(outcome.predictions, "val")),
+            metrics=_metrics(scored["test"]),
+            validation=_metrics(scored["val"]),
             predictions=Store.prepare(outcome.predictions),
             weights=Store.prepare_weights(outcome.weights) if kept and outcome.weights else None,
             details=dict(outcome.details) | self._assets(),
@@ -84,9 +97,22 @@ class Recorder:
                 "flops_per_image": outcome.flops_per_image,
                 "images_per_second": outcome.images_per_second,
                 "peak_memory_bytes": environment.peak_memory(self.context.device),
-                "seconds": time.perf_counter() - self.clock,
+                "seconds": self.seconds,
             },
         )
+        require_readable(record)
+        return record
+
+    def _require_cases(self, predictions: Arrays) -> None:
+        """Raise unless predictions are of the dataset's cases, in its order."""
+        for split in SPLITS:
+            ids, cases = predictions.get(f"{split}_id"), self.cell.dataset.split(split).ids
+            if ids is not None and ids.tolist() != cases.tolist():
+                raise PluginError(
+                    f"task {self.cell.task.card.name!r} predicted {len(ids)} cases of split "
+                    f"{split!r} and the dataset has {len(cases)}, or they have other ids: "
+                    "predictions are of every case, in the dataset's order"
+                )
 
     def failed(self, error: BaseException) -> RunRecord:
         """Say in the log what happened, and in a record that it did."""
@@ -144,13 +170,34 @@ class Recorder:
                 "plugin_version": cell.encoder.plugin.version,
             },
             environment=environment.describe(self.context.device),
-            code=self.code,
+            code=code_of(cell),
             timing={
-                "started": self.started.isoformat(timespec="seconds"),
+                "started": self.unfinished.started if self.trains else self.started,
                 "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": round(time.perf_counter() - self.clock, 3),
+                "seconds": round(self.seconds, 3),
+                "resumed": self.unfinished.resumed,
             },
         )
+
+
+def code_of(cell: Cell) -> dict[str, Any]:
+    """Return commit and digest of the code that a cell's runs pass through."""
+    task, opener = type(cell.task.card), cell.card.open
+    return environment.code((task.__module__, cell.handle.module, module_of(opener)))
+
+
+def made_by(cell: Cell, device: str) -> dict[str, Any]:
+    """Return what must be the same for a training to go on with the same bits."""
+    from omnibench.features.keys import machine
+
+    told = environment.describe(device)
+    return {
+        "code": code_of(cell)["semantic_sha256"],
+        "python": told["python"],
+        "packages": told["packages"],
+        "platform": told["platform"],
+        "machine": machine(device),
+    }
 
 
 def _reason(error: BaseException) -> tuple[str, str]:
