@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from omnibench.errors import IntegrityError, OmnibenchError, SetupError
-from omnibench.interfaces import Metric
-from omnibench.records import RunRecord
+from omnibench.interfaces import Metric, Task
+from omnibench.predictions import SPLITS, require_cases
+from omnibench.records import Arrays, RunRecord
 from omnibench.registry import Registry
 from omnibench.store import Store
 
@@ -92,20 +94,46 @@ def recompute(store: Store, record: RunRecord, registry: Registry) -> str:
             f"made by version {identity['version']} of task {task.name!r}, this is version "
             f"{task.version}: its numbers are not comparable; run the cell again"
         )
-    arrays = store.predictions(record)
+    try:
+        computed = scores(task, store.predictions(record))
+    except OmnibenchError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a stranger's task may raise anything
+        raise IntegrityError(
+            f"task {task.name!r} cannot score these predictions ({type(error).__name__}: {error})"
+        ) from None
     equal = 0
     lacking: dict[str, list[str]] = {}
     for split, stored in (("test", record.metrics), ("val", record.validation)):
-        try:
-            computed = {m.id: m for m in task.score(arrays, split)}
-        except KeyError as error:
-            raise IntegrityError(f"the predictions lack {error}, which the task stores") from None
-        reasons = _require_equal(split, stored, computed)
+        reasons = _require_equal(split, stored, {m.id: m for m in computed[split]})
         equal += len(stored) - len(reasons)
         for name, reason in reasons.items():
             lacking.setdefault(reason, []).append(f"{split} {name}")
     told = [f"{', '.join(names)} ({reason})" for reason, names in lacking.items()]
     return f"{equal} metrics equal" + (f"; not recomputed: {'; '.join(told)}" if told else "")
+
+
+def scores(task: Task, predictions: Arrays) -> dict[str, Sequence[Metric]]:
+    """Return the metrics of both splits, for a new record and for one that is looked at again.
+
+    Raises:
+        IntegrityError: If rows and ids contradict each other, arrays are missing, or the task
+            finds no number or one twice.
+    """
+    require_cases(predictions)
+    found: dict[str, Sequence[Metric]] = {}
+    for split in SPLITS:
+        try:
+            found[split] = task.score(predictions, split)
+        except KeyError as error:
+            raise IntegrityError(f"the predictions lack {error}, which the task stores") from None
+        names = [metric.id for metric in found[split]]
+        if len(set(names)) < len(names):
+            raise IntegrityError(f"{split}: task {task.name!r} gives a metric twice: {names}")
+        odd = [metric.id for metric in found[split] if not math.isfinite(metric.value)]
+        if odd:
+            raise IntegrityError(f"{split}: {', '.join(odd)} of these predictions are not finite")
+    return found
 
 
 def _require_equal(
