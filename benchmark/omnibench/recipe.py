@@ -50,9 +50,8 @@ def without_idle(recipe: Any, named: Any) -> Any:
 
     What cannot change a number must not make another run of it.
     """
-    if not isinstance(recipe, KnowsIdle):
-        return recipe
-    changed = {n: v for n in recipe.idle if (v := getattr(named, n)) != getattr(recipe, n)}
+    idle = recipe.idle if isinstance(recipe, KnowsIdle) else ()
+    changed = {n: v for n in idle if (v := getattr(named, n)) != getattr(recipe, n)}
     for name, value in changed.items():
         log.warning(
             "--set %s=%s has no effect with the other settings; it stays %s",

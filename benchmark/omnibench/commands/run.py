@@ -161,7 +161,10 @@ def _summaries(
         origins = {cell.encoder.plugin.distribution, cell.dataset_origin}
         known = [value.card for value in published if {value.plugin.distribution} == origins]
         mine = [(record, str(path)) for c, record, path in finished if c is cell]
-        variants = dict.fromkeys(record.identity["task"]["variant"] for record, _ in mine)
+        mine.sort(key=lambda item: cell.seeds.index(item[0].seed))  # whoever ran them, and when
+        declared = cell.task.card.variants(cell.recipe)
+        seen = {record.identity["task"]["variant"]: None for record, _ in mine}
+        variants = [*(v for v in declared if v in seen), *(v for v in seen if v not in declared)]
         for variant in variants:
             chosen = [i for i in mine if i[0].identity["task"]["variant"] == variant]
             headline = cell.task.card.headline(cell.recipe)
