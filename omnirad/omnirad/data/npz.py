@@ -23,6 +23,8 @@ DAMAGE = (
     zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, OSError, OverflowError,
     MemoryError, RuntimeError, SyntaxError, TypeError, ValueError,
 )  # fmt: skip
+HARMLESS = 2**30  # bytes; less may be packed as tightly as it likes
+TIGHTEST = 100  # times that images shrink at most; zeros shrink a thousand times
 LOCAL_HEADER = 30  # bytes before a member's name in a zip file
 
 
@@ -109,6 +111,8 @@ def open_npz(path: Path, splits: Sequence[str] = TRAIN) -> NpzSource:
         )
     with damage_reported(path), zipfile.ZipFile(path) as archive:
         held = [name.removesuffix(".npy") for name in archive.namelist()]
+    if len(set(held)) != len(held):
+        raise DataError(f"{path} holds {len(held)} members of {len(set(held))} names")
     missing = [f"{split}_images" for split in splits if f"{split}_images" not in held]
     if missing:
         raise DataError(
@@ -132,6 +136,8 @@ def member(path: Path, name: str) -> Array:
     """Return one array of an archive, mapped into memory where it is not compressed."""
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo(f"{name}.npy")
+        if info.file_size > max(HARMLESS, TIGHTEST * info.compress_size):
+            raise ValueError(f"{name} would unpack to {info.file_size} bytes")
         if info.compress_type != zipfile.ZIP_STORED:
             with np.load(path, allow_pickle=False) as arrays:
                 unpacked: Array = arrays[name]

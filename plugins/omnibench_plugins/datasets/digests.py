@@ -14,8 +14,10 @@ def digests(path: Path) -> tuple[str, str]:
     """Return MD5 and SHA-256 (hex) of a file, read once.
 
     Raises:
-        SetupError: If the file cannot be read.
+        SetupError: If it is no file (reading a pipe would not end), or cannot be read.
     """
+    if not path.is_file():
+        raise SetupError(f"{path} is no file")
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     try:
         with path.open("rb") as stream:

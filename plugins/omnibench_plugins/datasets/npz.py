@@ -48,7 +48,11 @@ def headers(path: Path) -> dict[str, Header]:
         IntegrityError: If the file is no `.npz`, is truncated, or a member is not what it says.
     """
     with _damage_reported(path), zipfile.ZipFile(path) as archive:
-        return dict(_header(archive, info, path) for info in archive.infolist())
+        members = archive.infolist()
+        found = dict(_header(archive, info, path) for info in members)
+    if len(found) != len(members):
+        raise IntegrityError(f"{path} holds {len(members)} members of {len(found)} names")
+    return found
 
 
 def read(path: Path, name: str) -> np.ndarray[Any, Any]:
@@ -65,7 +69,7 @@ def read(path: Path, name: str) -> np.ndarray[Any, Any]:
 def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> tuple[str, Header]:
     if not MEMBER.fullmatch(info.filename):
         raise IntegrityError(
-            f"{path} holds a member {info.filename!r}, plain array names were expected"
+            f"{path} holds a member {info.filename!r:.80}, plain array names were expected"
         )
     with archive.open(info) as stream:
         version = np.lib.format.read_magic(stream)
