@@ -9,6 +9,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from omnibench import environment
 from omnibench.cards import Precision
 from omnibench.claims import Claims
 from omnibench.errors import SetupError, UsageError
@@ -57,7 +58,7 @@ def execute(
         for cell in cells
         for seed in cell.seeds
     ]
-    finished = {seed.run_id for seed in seeds if seed.is_finished(seed.found())}
+    finished = {seed.run_id for seed in seeds if seed.is_finished(seed.old())}
     claims = Claims(request.results)
     hopeless: list[Cell] = []
     try:
@@ -107,6 +108,13 @@ class _Seed:
         }
         return {variant: found for variant, found in known.items() if found is not None}
 
+    def old(self) -> dict[str, Found]:
+        """Return the complete records that exist, and say how what is run now will differ."""
+        found = self.found()
+        for record, _ in found.values():
+            _say_what_is_old(self.cell, record, self.context.device)
+        return found
+
     def is_finished(self, found: Mapping[str, Found]) -> bool:
         """Tell whether every variant has its record."""
         return len(found) == len(self.variants)
@@ -118,7 +126,6 @@ class _Seed:
             self.store.root, self.run_id, self.title, made_by(self.cell, self.context.device)
         )
         for record, _ in found.values():
-            _say_what_is_old(self.cell, record)
             _draw(self.cell, record, self.store.predictions(record), self.store)
         if self.is_finished(found):
             unfinished.discard()  # a process may have been killed before it could
@@ -207,19 +214,27 @@ def _draw(cell: Cell, record: RunRecord, predictions: Arrays, store: Store) -> N
     )
     try:
         png = cell.task.card.draw(cell.dataset, predictions, title)
+        if png is not None:
+            store.save_picture(record.run_id, png)
+    except SetupError as error:
+        log.warning("%s", error)
     except Exception:
         log.warning("the picture of %s could not be drawn", title, exc_info=True)
-        return
-    if png is not None:
-        store.save_picture(record.run_id, png)
 
 
-def _say_what_is_old(cell: Cell, record: RunRecord) -> None:
-    if record.code.get("semantic_sha256") != code_of(cell)["semantic_sha256"]:
-        log.warning(
-            "seed %d was run by other code than today's and is kept; --results DIR runs it anew",
-            record.seed,
-        )
+def _say_what_is_old(cell: Cell, record: RunRecord, device: str) -> None:
+    now = {
+        "code": code_of(cell)["semantic_sha256"],
+        "packages": environment.describe(device)["packages_sha256"],
+    }
+    for what, made_by_it in record.software.items():
+        if made_by_it != now[what]:
+            log.warning(
+                "seed %d was run by other %s than today's and is kept; seeds that are run now are "
+                "not pooled with it (MIXED_CODE); --results DIR runs all anew",
+                record.seed,
+                what,
+            )
     if cell.keep_weights and not record.weights:
         log.warning(
             "seed %d was run without --keep-weights and is kept; --results DIR runs it anew",

@@ -84,6 +84,14 @@ class RunRecord:
         """The run's seed."""
         return int(self.identity["seed"])
 
+    @property
+    def software(self) -> dict[str, str]:
+        """Digests of the code and the packages that made it; runs of others are not pooled."""
+        return {
+            "code": str(self.code.get("semantic_sha256", "")),
+            "packages": str(self.environment.get("packages_sha256", "")),
+        }
+
     def to_json(self) -> str:
         """Return the record as JSON text that ends with its own digest.
 

@@ -35,7 +35,7 @@ class MetricRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CellSummary:
-    """All finished and failed seeds of one encoder, dataset, task, recipe and variant."""
+    """Finished and failed seeds of one encoder, dataset, task, recipe and variant."""
 
     label: str
     encoder: str
@@ -80,7 +80,8 @@ def summarise(
         headline: Id of the metric shown first.
         pictures: Paths of pictures of these runs.
     """
-    done = [record for record, _ in records if record.status == "complete"]
+    finished = [record for record, _ in records if record.status == "complete"]
+    done = _of_one_software(finished)
     first = (done or [records[0][0]])[0]
     identity = first.identity
     task = identity["task"]
@@ -98,11 +99,41 @@ def summarise(
         rows=_rows([r.metrics for r in done], headline, comparisons.same),
         validation=_rows([r.validation for r in done], headline, {}),
         cost=_cost(done),
-        notes=(*_notes(done or [first]), *comparisons.reasons),
+        notes=(*_mixture(finished, done), *_notes(done or [first]), *comparisons.reasons),
         records=tuple(path for record, path in records if record.status == "complete"),
         failed_records=tuple(path for record, path in records if record.status != "complete"),
         pictures=tuple(pictures),
     )
+
+
+def _of_one_software(finished: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the largest party of seeds of the same code and packages; of equal ones the latest."""
+    parties: dict[tuple[str, ...], list[RunRecord]] = {}
+    for record in finished:
+        parties.setdefault(tuple(record.software.values()), []).append(record)
+
+    def weight(party: list[RunRecord]) -> tuple[int, str]:
+        return len(party), max(str(r.timing.get("ended", "")) for r in party)
+
+    return max(parties.values(), key=weight, default=[])
+
+
+def _mixture(finished: Sequence[RunRecord], done: Sequence[RunRecord]) -> list[str]:
+    """Say which seeds are left out because other software made them."""
+    left = [record for record in finished if record not in done]
+    if not left:
+        return []
+    whats = [what for what, digest in done[0].software.items() if _differs(left, what, digest)]
+    seeds = ", ".join(str(record.seed) for record in left)
+    told = (
+        f"MIXED_CODE: seeds {seeds} were run by other {' and '.join(whats)} than the {len(done)} "
+        "shown and are left out; --results DIR runs all anew"
+    )
+    return [told]
+
+
+def _differs(records: Sequence[RunRecord], what: str, digest: str) -> bool:
+    return any(record.software[what] != digest for record in records)
 
 
 def recipe_label(record: RunRecord) -> str:
@@ -158,8 +189,6 @@ def _notes(done: Sequence[RunRecord]) -> list[str]:
         notes.append("unverified data: its digest is not the published one")
     if first.identity["encoder"]["weights"] == "random":
         notes.append("random weights: a floor to compare with")
-    if len({r.code.get("semantic_sha256") for r in done}) > 1:
-        notes.append("MIXED CODE: these seeds were run by different versions of the code")
     for metric in first.metrics:
         resources = {r.metrics[metric].get("resource") for r in done if metric in r.metrics}
         if len(resources) > 1:

@@ -84,17 +84,17 @@ def one_truth(runs: Sequence[Run]) -> Sifted:
 
 
 def one_code(runs: Sequence[Run]) -> Sifted:
-    """Keep, of one cell, the code, precision and device type that most seeds have."""
+    """Keep, of one cell, the code, packages, precision and device type that most seeds have."""
     return _majority(
         runs,
         lambda r: (r.setting, r.encoder),
         lambda r: {
-            "code": str(r.record.code.get("semantic_sha256", "")),
+            **r.record.software,
             "precision": r.record.identity["precision"],
             "device": r.record.identity["device"],
         },
         "of this cell",
-        "; run its seeds again with one",
+        " (MIXED_CODE); run its seeds again with one",
     )
 
 

@@ -91,12 +91,26 @@ def test_a_changed_field_a_missing_metric_and_the_values_own_reason_are_said():
     assert "it counts the background" in summarise([(record(), "a")], [own], "x").notes[-1]
 
 
-def test_seeds_of_different_code_are_flagged():
-    runs = [
-        (record(0, code={"semantic_sha256": "a"}), "a"),
-        (record(1, code={"semantic_sha256": "b"}), "b"),
-    ]
-    assert any("MIXED CODE" in note for note in summarise(runs, [], "f1_macro").notes)
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("code", {"code": {"semantic_sha256": "b"}}),
+        ("packages", {"environment": {"packages_sha256": "b"}}),
+    ],
+)
+def test_seeds_of_other_software_are_left_out_and_named(what, change):
+    runs = [(record(seed), "a") for seed in range(2)]
+    runs += [(record(2, **change), "c")]
+    for order in (runs, runs[::-1]):
+        summary = summarise(order, [], "f1_macro")
+        assert sorted(summary.seeds) == [0, 1] and len(summary.rows[0].values) == 2
+        assert summary.notes[0] == (
+            f"MIXED_CODE: seeds 2 were run by other {what} than the 2 shown and are left out; "
+            "--results DIR runs all anew"
+        )
+    later = record(2, timing={"ended": "2027"}, **change)
+    assert summarise([runs[0], (later, "c")], [], "f1_macro").seeds == (2,)
+    assert not any("MIXED" in note for note in summarise(runs[:2], [], "f1_macro").notes)
 
 
 def test_a_metric_made_with_different_files_is_said():
