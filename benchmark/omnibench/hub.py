@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from omnibench.cards import HubFile
-from omnibench.errors import SetupError, WeightsMissing
+from omnibench.errors import SetupError, UsageError, WeightsMissing
 
 TIMEOUT = 10.0  # seconds to wait for the hub's answer; the client's own retries take a minute
 WAY_OUT = (
@@ -46,10 +46,18 @@ def fetch(source: HubFile, filename: str, revision: str, *, offline: bool) -> tu
 
 
 def cached(source: HubFile, filename: str, revision: str) -> Path | None:
-    """Return where a file lies in the hub cache, None if it does not; no network is needed."""
-    from huggingface_hub import try_to_load_from_cache
+    """Return where a file lies in the hub cache, None if it does not; no network is needed.
 
-    path = try_to_load_from_cache(source.repo, filename, revision=revision or None)
+    Raises:
+        UsageError: If no repository can be called so.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        path = try_to_load_from_cache(source.repo, filename, revision=revision or None)
+    except HFValidationError as error:
+        raise UsageError(f"{source.repo!r} is no repository of the hub: {error}") from None
     return Path(path) if isinstance(path, str) else None
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from omnibench.encoder import Encoder
 
-REPO = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
+REPO = re.compile(r"[\w.-]+(?:/[\w.-]+)?", re.ASCII)
+REVISION = re.compile(r"\w[\w./-]{0,99}", re.ASCII)  # becomes part of a path in the hub's cache
 # Linear layers of the transformer blocks under transformers' names, pooling heads left out: an
 # adapter on SigLIP's attention pooling is never used.
 HF_LINEARS = (
@@ -43,7 +44,7 @@ def card_name(prefix: str, rest: str) -> str:
 
 def timm_reference(rest: str) -> EncoderSpec:
     """Return the card of a timm model; one without a tag has no official weights."""
-    if not re.fullmatch(r"[a-z0-9_]+(?:\.[\w-]+)?", rest):
+    if not re.fullmatch(r"[a-z0-9_]+(?:\.[\w-]+)?", rest, re.ASCII):
         raise UsageError(
             f"timm:{rest} is no timm name; write timm:ARCH.TAG, e.g. timm:resnet50.a1_in1k"
         )
@@ -87,8 +88,9 @@ def open_clip_reference(rest: str) -> EncoderSpec:
 
 def hf_reference(rest: str) -> EncoderSpec:
     """Return the card of a vision model in transformers' format; `repo@revision` pins a commit."""
-    repo, _, revision = rest.partition("@")
-    if not REPO.fullmatch(repo) or ".." in repo:
+    repo, pinned, revision = rest.partition("@")
+    fits = REPO.fullmatch(repo) and (not pinned or REVISION.fullmatch(revision))
+    if not fits or ".." in rest:
         raise UsageError(f"hf:{rest} is no repository; write hf:OWNER/NAME or hf:OWNER/NAME@COMMIT")
     return EncoderSpec(
         name=card_name("hf", rest),
