@@ -9,6 +9,7 @@ import click
 
 from omnibench import console
 from omnibench.commands.bench import bench
+from omnibench.commands.check import check
 from omnibench.commands.diff import diff
 from omnibench.commands.doctor import doctor
 from omnibench.commands.list_offers import list_offers
@@ -49,7 +50,7 @@ def cli(ctx: click.Context, traceback: bool) -> None:
     ctx.obj = {"traceback": traceback}
 
 
-for command in (run, list_offers, score, doctor, diff, bench):
+for command in (run, list_offers, score, doctor, diff, bench, check):
     cli.add_command(command)
 
 

@@ -17,6 +17,7 @@ from omnibench.errors import PluginError, UsageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+SLACK = 1e-3  # what rounding may add to [0, 1]
 NO_CLASS_TOKEN = "this encoder has no class token; use --set pool=avg or pool=checkpoint"
 
 
@@ -78,6 +79,7 @@ class Encoder(nn.Module, ABC):
         self.normalization: Normalization = "own"
         self.pool: Pool = "checkpoint"
         self.frozen = False
+        self._scale_seen = False
         self._own_statistics = (tuple(mean), tuple(std))
         # Not persistent: a backbone's state dict keeps the names of its publisher.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
@@ -181,7 +183,7 @@ class Encoder(nn.Module, ABC):
             )
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Check the size of images [B, 3, H, W] in [0, 1] and normalise them."""
+        """Check the size and scale of images [B, 3, H, W] in [0, 1] and normalise them."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise PluginError(f"an encoder takes images [B, 3, H, W], not {tuple(images.shape)}")
         height, width = images.shape[-2:]
@@ -191,7 +193,20 @@ class Encoder(nn.Module, ABC):
                 f"{self.patch_size}; use --set image_size="
                 f"{max(1, round(height / self.patch_size)) * self.patch_size}"
             )
+        self._require_scale(images)
         return (images - self.mean) / self.std
+
+    def _require_scale(self, images: Tensor) -> None:
+        """Refuse values outside [0, 1]; one picture tells, and later ones cost nothing."""
+        if self._scale_seen:
+            return
+        low, high = (float(value) for value in images.detach().aminmax())
+        if not (low >= -SLACK and high <= 1 + SLACK):
+            raise PluginError(
+                f"an encoder takes images in [0, 1], not from {low:g} to {high:g}: it normalises "
+                "them itself; hand it what the dataset gives, as floats"
+            )
+        self._scale_seen = high > low  # an image of one value, such as a black one, tells nothing
 
     def freeze(self) -> Self:
         """Stop gradients and stay in eval mode, also when `train()` is called."""

@@ -58,7 +58,7 @@ def resized_image(split: Split, index: int, size: int, *, antialias: bool) -> Te
         IntegrityError: If it is not what a split promises.
     """
     array = np.asarray(split.image(index))
-    _check_image(array, split, index)
+    check_image(array, split, index)
     return _square(array, size, antialias)
 
 
@@ -80,7 +80,7 @@ def check_identity(split: Split) -> None:
         )
 
 
-def _check_image(image: np.ndarray[Any, Any], split: Split, index: int) -> None:
+def check_image(image: np.ndarray[Any, Any], split: Split, index: int) -> None:
     """Raise `IntegrityError` unless an image is uint8, or float in [0, 1], of a usable shape."""
     fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
     floating = np.issubdtype(image.dtype, np.floating)
@@ -98,7 +98,7 @@ def _check_image(image: np.ndarray[Any, Any], split: Split, index: int) -> None:
         )
 
 
-def _check_mask(mask: np.ndarray[Any, Any], split: Split, index: int) -> None:
+def check_mask(mask: np.ndarray[Any, Any], split: Split, index: int) -> None:
     """Raise `IntegrityError` unless a mask is uint8 [H, W] of its image's size."""
     size = split.image(index).shape[:2]
     if mask.dtype != np.uint8 or mask.shape != size:
@@ -139,7 +139,7 @@ def resized_mask(split: Split, index: int, size: int) -> tuple[Tensor, Tensor]:
         IntegrityError: If the mask is not uint8 [H, W] of its image's size.
     """
     array = np.asarray(split.target(index))
-    _check_mask(array, split, index)
+    check_mask(array, split, index)
     mask = torch.from_numpy(np.ascontiguousarray(array))
     resized = F.interpolate(mask[None, None], size=(size, size), mode="nearest")[0, 0]
     return resized, torch.from_numpy(np.bincount(array.ravel(), minlength=256) > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -68,6 +68,23 @@ def names_of(kind: str) -> Callable[..., list[str]]:
     return complete
 
 
+def settings_of(texts: Iterable[str]) -> dict[str, str]:
+    """Return what `--set` options say, by field.
+
+    Raises:
+        UsageError: If one is malformed or given twice.
+    """
+    settings: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: write --set field=value")
+        if name.strip() in settings:
+            raise UsageError(f"--set {name.strip()} is given twice")
+        settings[name.strip()] = value.strip()
+    return settings
+
+
 def request_of(**options: Any) -> RunRequest:
     """Turn what was typed into a request.
 
@@ -79,14 +96,7 @@ def request_of(**options: Any) -> RunRequest:
     seeds, seed = options.pop("seeds"), options.pop("seed")
     if seeds is not None and seed:
         raise UsageError("--seeds N and --seed K exclude each other")
-    settings = {}
-    for text in options.pop("settings"):
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set {text}: write --set field=value")
-        if name.strip() in settings:
-            raise UsageError(f"--set {name.strip()} is given twice")
-        settings[name.strip()] = value.strip()
+    settings = settings_of(options.pop("settings"))
     root, cache = folders_of(options.pop("data_root"), options.pop("cache"))
     limit = options.pop("cache_limit")
     return RunRequest(
