@@ -143,6 +143,7 @@ class DataAccess:
     source_size: int | None = None  # pixels; which published resolution to read
     options: Mapping[str, str] = field(default_factory=dict)  # the card's own `--set` options
     progress: Progress | None = None
+    cache: Path | None = None  # where what is derived from data may be kept; None = nowhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +194,19 @@ class DatasetPrefix:
 
     prefix: str
     make: Callable[[str], DatasetSpec]
+    summary: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetVariant:
+    """Makes a card from another card, for references such as `clean:busi` (prefix `clean`).
+
+    What it makes is a dataset of its own, with its own name and digest; it stays an offer of the
+    plugin that ships the original.
+    """
+
+    prefix: str
+    make: Callable[[DatasetSpec], DatasetSpec]
     summary: str = ""
 
 

@@ -8,6 +8,7 @@ import sys
 import click
 
 from omnibench import console
+from omnibench.commands.audit import audit
 from omnibench.commands.bench import bench
 from omnibench.commands.check import check
 from omnibench.commands.diff import diff
@@ -50,7 +51,7 @@ def cli(ctx: click.Context, traceback: bool) -> None:
     ctx.obj = {"traceback": traceback}
 
 
-for command in (run, list_offers, score, doctor, diff, bench, check):
+for command in (run, list_offers, score, doctor, diff, bench, audit):
     cli.add_command(command)
 
 

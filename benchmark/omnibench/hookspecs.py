@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from omnibench.cards import DatasetPrefix, DatasetSpec, EncoderPrefix, EncoderSpec, PublishedValue
+from omnibench.cards import (
+    DatasetPrefix,
+    DatasetSpec,
+    DatasetVariant,
+    EncoderPrefix,
+    EncoderSpec,
+    PublishedValue,
+)
 from omnibench.interfaces import Task
 
 if TYPE_CHECKING:
@@ -34,7 +41,7 @@ def omnibench_tasks() -> Iterable[Task]:
 
 
 @hookspec
-def omnibench_datasets() -> Iterable[DatasetSpec | DatasetPrefix]:
+def omnibench_datasets() -> Iterable[DatasetSpec | DatasetPrefix | DatasetVariant]:
     """Return dataset cards; called once when the registry is made, must not touch the disk."""
     return ()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from omnibench.cards import EncoderSpec
-from omnibench.registry import Registry
+from omnibench.registry import Offer, Registry
 
 Row = dict[str, Any]
 
@@ -63,7 +63,8 @@ def datasets(registry: Registry) -> list[Row]:
         }
         for offer in sorted(registry.datasets, key=lambda o: (o.card.collection, o.card.name))
     ]
-    for prefix in registry.dataset_prefixes:
+    doors: list[Offer[Any]] = [*registry.dataset_prefixes, *registry.dataset_variants]
+    for prefix in doors:
         blank = dict.fromkeys(("classes", "train/val/test", "pixels", "licence"), "")
         row = {"dataset": f"{prefix.card.prefix}:…", "kind": "", **blank}
         rows.append({**row, "modality": prefix.card.summary, "from": prefix.plugin.distribution})

@@ -338,6 +338,7 @@ def _open(request: RunRequest, fit: Fit, size: int | None, progress: Progress | 
             source_size=size,
             options=fit.options,
             progress=progress,
+            cache=None if request.no_cache else request.cache,
         )
     )
 

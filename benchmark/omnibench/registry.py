@@ -25,6 +25,7 @@ from omnibench import hookspecs
 from omnibench.cards import (
     DatasetPrefix,
     DatasetSpec,
+    DatasetVariant,
     EncoderPrefix,
     EncoderSpec,
     PublishedValue,
@@ -94,6 +95,7 @@ class Registry:
         self.tasks: list[Offer[Task]] = []
         self.datasets: list[Offer[DatasetSpec]] = []
         self.dataset_prefixes: list[Offer[DatasetPrefix]] = []
+        self.dataset_variants: list[Offer[DatasetVariant]] = []
 
     @classmethod
     def discover(cls, files: Iterable[Path] = ()) -> Registry:
@@ -146,9 +148,22 @@ class Registry:
         """Return the card for a name, `distribution/name`, or a reference such as `folder:…`."""
         prefix, colon, rest = name.partition(":")
         if colon:
-            offer = self._pick("dataset prefix", prefix, self.dataset_prefixes, _prefix_of)
+            doors: list[Offer[Any]] = [*self.dataset_prefixes, *self.dataset_variants]
+            offer = self._pick("dataset prefix", prefix, doors, _prefix_of)
+            if isinstance(offer.card, DatasetVariant):
+                original = self.dataset(rest)
+                return Offer(offer.card.make(original.card), original.plugin)
             return Offer(offer.card.make(rest), offer.plugin)
+        self._check_shown_name(name)
         return self._pick("dataset", name, self.datasets, _name_of)
+
+    def _check_shown_name(self, name: str) -> None:
+        """Raise where a name is the one that tables give to a variant, such as `busi-clean`."""
+        original, _, prefix = name.rpartition("-")
+        known = {offer.card.name for offer in self.datasets}
+        variants = {offer.card.prefix for offer in self.dataset_variants}
+        if name not in known and original in known and prefix in variants:
+            raise UsageError(f"there is no dataset {name!r}. Did you mean {prefix}:{original}?")
 
     def published(self) -> list[Offer[PublishedValue]]:
         """Return the published numbers of all plugins."""
@@ -220,7 +235,11 @@ class Registry:
             ("omnibench_tasks", {Task: self.tasks}),
             (
                 "omnibench_datasets",
-                {DatasetSpec: self.datasets, DatasetPrefix: self.dataset_prefixes},
+                {
+                    DatasetSpec: self.datasets,
+                    DatasetPrefix: self.dataset_prefixes,
+                    DatasetVariant: self.dataset_variants,
+                },
             ),
         )
         gathered = []

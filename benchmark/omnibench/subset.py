@@ -49,6 +49,13 @@ class _ConceptSubsetSplit(_SubsetSplit):
         return self.split.concepts(int(self.positions[index]))
 
 
+def at_positions(split: Split, positions: np.ndarray[Any, Any]) -> Split:
+    """Return the samples of a split at ascending positions, int64 [n]."""
+    if isinstance(split, ConceptSplit):
+        return _ConceptSubsetSplit(split, positions)
+    return _SubsetSplit(split, positions)
+
+
 @dataclass(frozen=True)
 class Subset:
     """A dataset with at most `limits` samples in train, val and test.
@@ -94,7 +101,4 @@ class Subset:
             return split
         key = hashlib.sha256(f"{self.name}\x1f{name}\x1f{limit}".encode()).digest()
         draw = np.random.Generator(np.random.PCG64(int.from_bytes(key[:8])))
-        positions = np.sort(draw.choice(len(split), size=limit, replace=False))
-        if isinstance(split, ConceptSplit):
-            return _ConceptSubsetSplit(split, positions)
-        return _SubsetSplit(split, positions)
+        return at_positions(split, np.sort(draw.choice(len(split), size=limit, replace=False)))
