@@ -51,7 +51,7 @@ def cli(ctx: click.Context, traceback: bool) -> None:
     ctx.obj = {"traceback": traceback}
 
 
-for command in (run, list_offers, score, doctor, diff, bench, audit):
+for command in (run, list_offers, score, doctor, diff, bench, check, audit):
     cli.add_command(command)
 
 

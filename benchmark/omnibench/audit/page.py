@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import resources
 from typing import Any
 
 import jinja2
+import numpy as np
+from markupsafe import Markup
 
 from omnibench.audit.findings import Case, Findings, Pair, SplitFacts
 from omnibench.audit.pictures import Pictures
@@ -33,15 +36,15 @@ def render(found: Findings, dataset: Dataset, card: DatasetSpec) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-        finalize=lambda value: plain(value) if isinstance(value, str) else value,
+        finalize=_harmless,
     )
-    style, _, _ = templates.loader.get_source(templates, "page.css")  # type: ignore[union-attr]
+    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     sha256 = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     shown = sorted(found.pairs, key=_importance)[:PAIRS]
     return templates.get_template("page.html").render(
         found=found,
         card=card,
-        style=style,
+        style=Markup(style),
         policy=f"default-src 'none'; img-src data:; style-src 'sha256-{sha256}'; "
         "base-uri 'none'; form-action 'none'",
         lines=list(lines(found)),
@@ -60,16 +63,24 @@ def _drawn(pairs: Sequence[Pair], dataset: Dataset) -> list[dict[str, Any]]:
     pictures = Pictures(dataset)
 
     def told(case: Case) -> dict[str, Any]:
-        label = pictures.target(case) if dataset.kind == "labels" else None
-        name = dataset.classes[label] if isinstance(label, int) and _is_class(label) else ""
-        return {"case": case, "label": name, "uri": pictures.uri(case)}
-
-    def _is_class(label: int) -> bool:
-        return 0 <= label < len(dataset.classes)
+        label = _label(pictures.target(case), dataset) if dataset.kind == "labels" else ""
+        return {"case": case, "label": label, "uri": pictures.uri(case)}
 
     return [{"pair": pair, "samples": (told(pair.first), told(pair.second))} for pair in pairs]
 
 
-def _most(splits: Sequence[SplitFacts] | Any) -> int:
+def _label(target: Any, dataset: Dataset) -> str:
+    """Return the names of the classes of one image; empty where it has none."""
+    chosen = [target] if isinstance(target, int) else np.flatnonzero(target).tolist()
+    names = dict(enumerate(dataset.classes))
+    return ", ".join(names.get(number, f"no class {number}") for number in chosen)
+
+
+def _most(splits: Iterable[SplitFacts]) -> int:
     """Return the largest number of images of a class, which is the longest bar."""
     return max((count for split in splits for count in split.classes.values()), default=0)
+
+
+def _harmless(value: Any) -> Any:
+    """Return texts of strangers without control characters; jinja escapes them afterwards."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
