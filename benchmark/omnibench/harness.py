@@ -247,7 +247,8 @@ def accelerator(device: str, precision: str) -> tuple[str, Precision]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     import torch
 
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # use_deterministic_algorithms(True, warn_only=True), which also imports the compiler: seconds
+    torch.set_deterministic_debug_mode("warn")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda"):
