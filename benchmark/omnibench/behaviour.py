@@ -182,16 +182,17 @@ def parameters(trial: Trial) -> str | None:
     )
 
 
+# Causes before what they lead to: the guard tells the first that fails.
 CHECKS: Mapping[str, Check] = {
     "its outputs have the contract's shapes and type": shapes,
     "frozen, it stays in eval mode": evaluation,
     "frozen, its outputs and parameters ask for no gradient": gradients,
     "its outputs are finite": finite,
+    "it does not write to its input": inputs,
+    "a forward pass changes no parameter": parameters,
     "the same image gives the same features": repeatable,
     "features do not depend on the batch": alone,
     "different images give different features": telling,
-    "it does not write to its input": inputs,
-    "a forward pass changes no parameter": parameters,
 }
 
 

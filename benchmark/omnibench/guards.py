@@ -78,13 +78,7 @@ def _judged(frozen: FrozenFeatures) -> dict[str, Any]:
     handle, name = frozen.handle, frozen.handle.card.name
     require_loaded(handle)
     with plugin_blamed(name, "cannot encode images"):
-        trial = behaviour.Trial(frozen.encoder, frozen.size, frozen.device)
-        faults = (check(trial) for check in behaviour.CHECKS.values())
-        fault = next((fault for fault in faults if fault), None)
-        if fault is None and frozen.precision != "fp32":
-            fault = behaviour.finite_under(
-                frozen.encoder, trial.images, frozen.precision, frozen.device
-            )
+        fault = _first_fault(frozen)
     if fault:
         raise PluginError(
             f"encoder {name!r} breaks its contract: {fault}. `omnibench check {name}` looks at "
@@ -92,6 +86,19 @@ def _judged(frozen: FrozenFeatures) -> dict[str, Any]:
         )
     pristine = handle.build(normalization="own", pool="checkpoint")
     return {"parameters_sha256": parameters_digest(pristine)}
+
+
+def _first_fault(frozen: FrozenFeatures) -> str | None:
+    trial = behaviour.Trial(frozen.encoder, frozen.size, frozen.device)
+    try:
+        for check in behaviour.CHECKS.values():
+            if fault := check(trial):
+                return fault
+    except PluginError as error:  # raised by `Encoder`, which does not know its card's name
+        return str(error)
+    if frozen.precision == "fp32":
+        return None
+    return behaviour.finite_under(frozen.encoder, trial.images, frozen.precision, frozen.device)
 
 
 def require_loaded(handle: EncoderHandle) -> None:
