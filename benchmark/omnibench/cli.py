@@ -14,6 +14,7 @@ from omnibench.commands.check import check
 from omnibench.commands.diff import diff
 from omnibench.commands.doctor import doctor
 from omnibench.commands.list_offers import list_offers
+from omnibench.commands.merge import merge
 from omnibench.commands.options import registry_of
 from omnibench.commands.run import run
 from omnibench.commands.score import score
@@ -51,7 +52,7 @@ def cli(ctx: click.Context, traceback: bool) -> None:
     ctx.obj = {"traceback": traceback}
 
 
-for command in (run, list_offers, score, doctor, diff, bench, check, audit):
+for command in (run, list_offers, score, doctor, diff, bench, check, audit, merge):
     cli.add_command(command)
 
 

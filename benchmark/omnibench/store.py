@@ -115,6 +115,36 @@ class Store:
         _write_once(path, data)
         return path
 
+    def take(self, other: Store, path: Path) -> bool:
+        """Copy a record of another store bit for bit, with what it names; tell if it was new.
+
+        Raises:
+            IntegrityError: If record, predictions or weights are damaged; nothing is copied then.
+            SetupError: If something cannot be read or written.
+        """
+        record = other.read(path)
+        target = self.folder(record.run_id) / path.name
+        if target.exists():
+            return False
+        named: dict[Path, str] = {}
+        if record.predictions is not None:
+            other.predictions(record)
+            digest = str(record.predictions["sha256"])
+            named[path.with_name(f"{digest}.npz").relative_to(other.root)] = digest
+        if record.weights is not None:  # only --keep-weights leaves the file, and it may be gone
+            digest = str(record.weights["sha256"])
+            named[Path("weights", f"{digest}.safetensors")] = digest
+        for place, digest in named.items():
+            if (data := _read_if_there(other.root / place)) is not None:
+                if hashlib.sha256(data).hexdigest() != digest:
+                    raise IntegrityError(f"{other.root / place}: its digest is not its name")
+                _write_once(self.root / place, data)
+        picture = _read_if_there(other.picture(record.run_id))
+        if picture is not None and not self.picture(record.run_id).exists():
+            self.save_picture(record.run_id, picture)
+        _write_once(target, path.read_bytes())
+        return True
+
     def find(self, run_id: str) -> tuple[RunRecord, Path] | None:
         """Return the complete record of a run, read and verified, or None.
 
@@ -186,6 +216,15 @@ def _safetensors(arrays: Arrays) -> bytes:
     from safetensors.numpy import save
 
     return save(dict(sorted(arrays.items())))
+
+
+def _read_if_there(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: OSError) -> SetupError:

@@ -124,7 +124,8 @@ def heads(rounds: int) -> None:
 
     found = times({"now": one_after_another, "other": in_one_pass}, rounds)
     difference = max(
-        float((head.linear.weight - weight[i].T).abs().max()) for i, head in enumerate(single)
+        float((head.linear.weight - weight[i].T).detach().abs().max())
+        for i, head in enumerate(single)
     )
     told(
         f"{SEEDS} heads in one pass, an epoch",
