@@ -1,6 +1,6 @@
 """One file of a model repository, from the local hub cache or by download.
 
-Imports `huggingface_hub` late (it reads `HF_HUB_OFFLINE` when imported) and torch never.
+Imports `huggingface_hub` late (it reads its environment when imported) and torch never.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from typing import NoReturn
 from omnibench.cards import HubFile
 from omnibench.errors import SetupError, UsageError, WeightsMissing
 
-TIMEOUT = 10.0  # seconds to wait for the hub's answer; the client's own retries take a minute
+TIMEOUT = 3.0  # seconds to wait for the hub's answer; the client's own retries take a minute
+# Before the first import of the client: it would tell the hub which torch and which programs are
+# here, and ask it for a list of programs to look for. Whoever wants that sets the variable to 0.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 WAY_OUT = (
     "Or give a file you have with --weights FILE, or measure an untrained encoder with "
     "--random-weights."

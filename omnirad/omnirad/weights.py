@@ -100,6 +100,8 @@ def _from_hub(repo: str, wanted: Architecture) -> Path:
 
 def _hub_file(repo: str, name: str) -> Path:
     """Return a file of a repository, from the hub's cache or by download."""
+    # Read at the client's import: it would tell the hub which torch and which programs are here.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import (
         get_hf_file_metadata,
         hf_hub_download,
