@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from omnibench.claims import Claims
 from omnibench.errors import IntegrityError, OmnibenchError, SetupError
 from omnibench.records import RunRecord
 from omnibench.store import Store
@@ -79,10 +80,10 @@ def _read(store: Store, path: Path) -> RunRecord:
 
 
 def _foreign(folder: Path) -> Iterator[Exclusion]:
-    """Name JSON files that lie where no record lies."""
-    places = set(Store(folder).paths())
+    """Name JSON files that lie where no record lies, nor a claim on a run that goes on."""
+    known, claims = {*Store(folder).paths(), folder / MANIFEST}, Claims(folder).folder
     for path in sorted(folder.rglob("*.json")):
-        if path not in places and path != folder / MANIFEST:
+        if path not in known and path.parent != claims:
             yield Exclusion(
                 what=path.name,
                 kind="foreign",

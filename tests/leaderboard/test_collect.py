@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omnibench.claims import Claims
 from omnibench.errors import SetupError
 from omnibench.harness import execute
 from omnibench.planning import RunRequest, plan
@@ -103,6 +104,12 @@ def test_foreign_json_is_named_and_passed_over(results, tmp_path, add, tasks):
     damaged = next(item for item in collection.exclusions if item.kind == "damaged")
     assert "schema is None" in damaged.reason and damaged.exit_code == 4
     assert str(results) not in damaged.reason and damaged.path == "runs/ab/abc/def.json"
+
+
+def test_the_claim_of_a_run_that_goes_on_is_no_foreign_file(results, add, tasks):
+    add()
+    Claims(results).take("ab" * 32, "a run")
+    assert list((results / "claims").glob("*.json")) and not collect([results], tasks).exclusions
 
 
 def test_a_record_in_two_folders_counts_once(results, tmp_path, add, tasks):
