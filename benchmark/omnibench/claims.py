@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ STALE_SECONDS = 600.0
 LOCK_SECONDS = 10.0  # a lock held longer is that of a process that was stopped
 
 Claim = dict[str, Any]
+State = Literal["running", "silent", "gone"]
 
 
 class Claims:
@@ -163,6 +164,21 @@ class Claims:
 
     def _path(self, run_id: str) -> Path:
         return self.folder / f"{run_id}.json"
+
+
+def standing(results: Path) -> Iterator[tuple[str, Claim, State]]:
+    """Yield run id, claim and state of all claims below a results folder; nothing is changed.
+
+    Whether a process on another host lives is judged by when its heartbeat was written.
+    """
+    claims = Claims(results)
+    for path in sorted(claims.folder.glob("[0-9a-f]*.json")):
+        claim = claims._read(path.stem)
+        if claim is None:
+            continue
+        with contextlib.suppress(FileNotFoundError):  # given back meanwhile
+            silent = time.time() - path.stat().st_mtime > STALE_SECONDS
+            yield path.stem, claim, "gone" if _is_dead(claim) else "silent" if silent else "running"
 
 
 def _process() -> Claim:

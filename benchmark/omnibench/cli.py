@@ -16,8 +16,10 @@ from omnibench.commands.doctor import doctor
 from omnibench.commands.list_offers import list_offers
 from omnibench.commands.merge import merge
 from omnibench.commands.options import registry_of
+from omnibench.commands.plugin import plugin
 from omnibench.commands.run import run
 from omnibench.commands.score import score
+from omnibench.commands.status import status
 from omnibench.errors import INTERRUPTED, OmnibenchError, SetupError
 
 
@@ -52,7 +54,7 @@ def cli(ctx: click.Context, traceback: bool) -> None:
     ctx.obj = {"traceback": traceback}
 
 
-for command in (run, list_offers, score, doctor, diff, bench, check, audit, merge):
+for command in (run, list_offers, score, doctor, diff, bench, check, audit, merge, plugin, status):
     cli.add_command(command)
 
 

@@ -136,6 +136,17 @@ def _differs(records: Sequence[RunRecord], what: str, digest: str) -> bool:
     return any(record.software[what] != digest for record in records)
 
 
+def cell_names(record: RunRecord) -> tuple[str, ...]:
+    """Return what names a record's cell and variant: label, task, dataset, recipe, tuning, variant.
+
+    Empty names are left out; joined by ` · ` they are `CellSummary.title`.
+    """
+    identity = record.identity
+    task, recipe = identity["task"], f"recipe {recipe_label(record)}"
+    names = (record.label, task["name"], identity["dataset"]["name"], recipe, identity["tuning"])
+    return (*names, task["variant"]) if task["variant"] else names
+
+
 def recipe_label(record: RunRecord) -> str:
     """Return the recipe's name and what was changed in it: a changed recipe is another."""
     changed = ", ".join(

@@ -11,9 +11,8 @@ from typing import Any
 from omnibench.difference.chosen import Chosen
 from omnibench.difference.comparison import Comparison, compare
 from omnibench.errors import SetupError
-from omnibench.records import RunRecord
 from omnibench.store import Store
-from omnibench.summary import recipe_label
+from omnibench.summary import cell_names
 
 Names = tuple[str, ...]
 
@@ -71,15 +70,8 @@ def _cells(folder: Path) -> dict[Names, list[Chosen]]:
     cells: dict[Names, list[Chosen]] = defaultdict(list)
     for chosen in found:
         if chosen.record.status == "complete":
-            cells[_names(chosen.record)].append(chosen)
+            cells[cell_names(chosen.record)].append(chosen)
     return cells
-
-
-def _names(record: RunRecord) -> Names:
-    identity = record.identity
-    task, recipe = identity["task"], recipe_label(record)
-    names = (record.label, task["name"], identity["dataset"]["name"], f"recipe {recipe}")
-    return *names, identity["tuning"], task["variant"]
 
 
 def _compare_cell(names: Names, a: Sequence[Chosen], b: Sequence[Chosen]) -> CellDifference:
@@ -88,7 +80,7 @@ def _compare_cell(names: Names, a: Sequence[Chosen], b: Sequence[Chosen]) -> Cel
     paired = {id(chosen) for pair in pairs for chosen in pair}
     unequal = [comparison for _, comparison in compared if not comparison.equal]
     return CellDifference(
-        cell=" · ".join(name for name in names if name),
+        cell=" · ".join(names),
         equal=tuple(sorted(seed for seed, comparison in compared if comparison.equal)),
         differing=tuple(sorted(seed for seed, comparison in compared if not comparison.equal)),
         only_a=tuple(sorted(x.record.seed for x in a if id(x) not in paired)),
