@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import random
-import signal
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import children
 import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -27,6 +25,7 @@ from omnibench import hookimpl, unfinished
 from omnibench.cards import DataAccess, DatasetSpec, EncoderSpec
 from omnibench.encoder import Encoder, Features
 from omnibench.harness import execute
+from omnibench.interfaces import Progress
 from omnibench.planning import Cell, RunRequest, plan
 from omnibench.records import RunRecord
 from omnibench.registry import Registry
@@ -194,18 +193,19 @@ class Case:
     def cells(self, folder: Path) -> list[Cell]:
         return plan(self.request(folder), Registry.of(Plugin(), omnibench_plugins.tasks))
 
-    def run(self, folder: Path) -> list[RunRecord]:
+    def run(self, folder: Path, progress: Progress | None = None) -> list[RunRecord]:
         """Run it as the command line does; every epoch leaves its state."""
         with (
             mock.patch.object(unfinished, "PATIENCE", 0),
             mock.patch.object(seg_model, "SMALL", NARROW),
         ):
-            return [r for _, r, _ in execute(self.cells(folder), self.request(folder))]
+            return [r for _, r, _ in execute(self.cells(folder), self.request(folder), progress)]
 
 
 CASES = {
     "cls-full": Case("cls", "labels", {**CLS, "warmup_epochs": "2"}, "full"),
     "cls-lora": Case("cls", "labels", {**CLS, "warmup_epochs": "0", "lr": "1e-2"}, "lora-r8", (0,)),
+    "cls-head": Case("cls", "labels", {**CLS, "augmentation": "none"}, "head", (0, 1, 2)),
     "seg": Case(
         "seg",
         "masks",
@@ -219,7 +219,7 @@ CASES = {
             "language_model": "scratch",
             "image_size": "32",
             "merger_tokens": "4",
-            "epochs": "3",
+            "epochs": "2",
             "batch_size": "8",
             "micro_batch": "4",
             "lr": "1e-3",
@@ -233,31 +233,14 @@ CASES = {
 }
 
 
-def forked(work: Callable[[], object], signum: int = 0, after: float = 0.0) -> int:
-    """Do something in a child, send it a signal after some seconds; return its exit code."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except KeyboardInterrupt:
-            os._exit(130)
-        except Exception:  # noqa: BLE001 - a child tells its parent by its exit code
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    if signum:
-        time.sleep(after)
-        os.kill(pid, signum)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 def outcome(results: Path) -> dict[tuple[int, str], Any]:
     """Return what runs found, by seed and variant: all that must not depend on kills."""
     store = Store(results)
     found = {}
     for path in store.paths():
         record = store.read(path)
-        assert record.status == "complete"
+        if record.status != "complete":
+            continue
         store.predictions(record)
         key = (record.seed, record.identity["task"]["variant"])
         assert key not in found, "a second record of one run"
@@ -298,6 +281,12 @@ def require_whole(results: Path) -> None:
             assert data.startswith(b"\x89PNG") and data.endswith(b"IEND\xaeB`\x82"), path
 
 
+def require_nothing_left(results: Path) -> None:
+    """Assert that no state of a seed and no claim outlived what it was for."""
+    left = [path for name in ("unfinished", "claims") for path in (results / name).glob("*")]
+    assert [path for path in left if path.name != ".lock"] == []
+
+
 @dataclasses.dataclass
 class Campaign:
     """Runs of one case in one folder, killed until they are through, again and again.
@@ -320,7 +309,8 @@ class Campaign:
         self.case.run(self.folder / "first")
         self.expected = outcome(self.folder / "first" / "results")
         began = time.perf_counter()
-        assert forked(lambda: self.case.run(self.folder / "undisturbed")) == 0
+        undisturbed = children.start(lambda: self.case.run(self.folder / "undisturbed"))
+        assert children.join(undisturbed) == 0
         self.seconds = time.perf_counter() - began
         assert outcome(self.folder / "undisturbed" / "results") == self.expected
 
@@ -330,20 +320,14 @@ class Campaign:
             folder = self.folder / f"killed-{self.rounds}"
             self.rounds += 1
             known: dict[Path, Any] = {}
-            code = -signal.SIGKILL
-            while code:
-                after = self.draw.uniform(0, self.seconds)
-                code = forked(lambda: self.case.run(folder), signal.SIGKILL, after)  # noqa: B023
-                assert code in (0, -signal.SIGKILL)
-                self.hits += code != 0
+            killed = True
+            while killed:
+                child = children.start(lambda: self.case.run(folder))  # noqa: B023
+                killed = children.kill_after(self.draw.uniform(0, self.seconds), child)
+                self.hits += killed
                 require_whole(folder / "results")
                 now = visible(folder / "results")
                 assert known.items() <= now.items(), "what was finished is left alone"
                 known = now
-            self.require_same(folder / "results")
-
-    def require_same(self, results: Path) -> None:
-        """Assert that runs found what undisturbed ones did, and that nothing else is left."""
-        assert outcome(results) == self.expected
-        left = [path for name in ("unfinished", "claims") for path in (results / name).glob("*")]
-        assert [path for path in left if path.name != ".lock"] == []
+            assert outcome(folder / "results") == self.expected
+            require_nothing_left(folder / "results")
