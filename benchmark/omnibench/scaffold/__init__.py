@@ -1,0 +1,1 @@
+"""`omnibench plugin new`: a package with one encoder that passes the conformance kit."""
