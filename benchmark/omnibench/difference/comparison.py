@@ -135,11 +135,9 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
     def under(*paths: tuple[str, ...]) -> list[str]:
         return [row.name for row in rows if any(row.path[: len(p)] == p for p in paths)]
 
-    asked = [
-        name
-        for name in under(("identity",), ("recipe",))
-        if not name.startswith("identity.dataset") and name != "identity.seed"
-    ]
+    # The recipe's digest says less than its fields, which are listed too.
+    passed_over = ("identity.dataset", "identity.seed", "identity.task.protocol_sha256")
+    asked = [n for n in under(("identity",), ("recipe",)) if not n.startswith(passed_over)]
     candidates = (
         ("something else was asked for", asked),
         ("other data", under(("identity", "dataset"))),
