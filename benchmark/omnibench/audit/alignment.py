@@ -13,10 +13,10 @@ from scipy import ndimage
 
 Array = np.ndarray[Any, Any]
 
-# Coordinates run from -1 to 1. A box is (scale, shift) of rows, then of columns; crops of a few
-# percent stay far inside, and neighbouring slices of a volume cannot be stretched into each other.
-SCALE = (0.9, 1.11)
-SHIFT = 0.12
+# Coordinates run from -1 to 1. A box is (scale, shift) of rows, then of columns. The limits let
+# an eighth of an image be cut off; wider ones would stretch slices of a volume into each other.
+SCALE = (0.85, 1.18)
+SHIFT = 0.16
 STEP = 0.1  # largest change in one iteration
 HALF = 2  # images are laid over each other at half the side of thumbnails
 LEVELS = ((4, 6), (2, 6), (1, 4))  # pixels of those a pixel, iterations

@@ -105,11 +105,9 @@ def _how(link: Link) -> str:
     """Return in words what turns the first image into the second."""
     if link.symmetry is None or link.box is None:
         return "equal to images that were compared"
-    parts = [symmetries.NAMES[link.symmetry]]
-    for axis, at in (("high", 0), ("wide", 2)):
-        scale = link.box[at]
-        if abs(scale - 1) >= 0.01:
-            parts.append(f"shows {scale * 100:.0f} % of its counterpart {axis}")
+    height, width = (round(100 * link.box[axis]) for axis in (0, 2))
+    part = f"{height} % of its height, {width} % of its width"
+    parts = (symmetries.NAMES[link.symmetry], "" if height == width == 100 else part)
     return ", ".join(part for part in parts if part)
 
 

@@ -19,7 +19,7 @@ SMOOTH = 3.0  # cells; slower changes of brightness than this say little about a
 # matrix products in fp32 are exact: the same on every machine, whatever its order of summation.
 LENGTH = 2047
 NEAREST = 16  # candidates an image: a volume's neighbouring slices take the places before a crop
-LEAST = 0.6  # correlation of two descriptions below which images are not compared
+LEAST = 0.5  # correlation of two descriptions below which images are not compared
 BLOCK = 2**23  # products held at a time
 
 NEIGHBOURS = np.dtype([("other", "i4", (NEAREST,)), ("symmetry", "u1", (NEAREST,))])

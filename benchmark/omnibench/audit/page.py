@@ -53,20 +53,24 @@ def render(found: Findings, dataset: Dataset, card: DatasetSpec) -> str:
     )
 
 
-def _importance(pair: Pair) -> tuple[bool, int, float]:
-    """Order pairs: across splits first, the latest split first, then the least alike."""
+def _importance(pair: Pair) -> tuple[bool, bool, int, float]:
+    """Order pairs: conflicts first, then across splits, the latest split, the least alike."""
     later = SPLITS.index(pair.second.split)
-    return pair.splits[0] == pair.splits[1], -later, pair.score
+    return not pair.conflicting, pair.splits[0] == pair.splits[1], -later, pair.score
 
 
 def _drawn(pairs: Sequence[Pair], dataset: Dataset) -> list[dict[str, Any]]:
     pictures = Pictures(dataset)
 
-    def told(case: Case) -> dict[str, Any]:
+    def told(case: Case, conflicting: bool) -> dict[str, Any]:
+        outlined = conflicting and dataset.kind == "masks"
         label = _label(pictures.target(case), dataset) if dataset.kind == "labels" else ""
-        return {"case": case, "label": label, "uri": pictures.uri(case)}
+        return {"case": case, "label": label, "uri": pictures.uri(case, outlined=outlined)}
 
-    return [{"pair": pair, "samples": (told(pair.first), told(pair.second))} for pair in pairs]
+    return [
+        {"pair": p, "samples": [told(case, p.conflicting) for case in (p.first, p.second)]}
+        for p in pairs
+    ]
 
 
 def _label(target: Any, dataset: Dataset) -> str:

@@ -22,8 +22,8 @@ BATCH = 64  # pairs at a time
 BAND = (0.7, 2.5)  # pixels of the thumbnail: structure between these widths
 WINDOW, STRIDE, MARGIN = 16, 6, 14  # pixels; frames and cropped edges lie in the margin
 TEXTURE = 2.0  # grey levels squared: variance of a window with structure, above JPEG's noise
-DARK, BRIGHT = 2, 253  # grey levels of pixels that may be clipped
-CLIPPED = 0.3  # share of such pixels in windows that are not compared
+DARK, BRIGHT = 2, 253  # grey levels up to and from which pixels may be clipped
+LOST = 0.3  # share of pixels clipped in one image only from which a window is not compared
 LEAST_WINDOWS = 30  # with fewer that have structure, nothing is claimed
 
 MATCH = np.dtype([("score", "f4"), ("box", "f4", (4,))])
@@ -69,21 +69,25 @@ def _local(fixed: Array, moving: Array, boxes: Array) -> Array:
 
     A median, so that burnt-in marks and text on one copy change nothing.
     """
-    clipped_b = warp(((moving <= DARK) | (moving >= BRIGHT)).astype(np.float32), boxes)
-    clipped_a = ((fixed <= DARK) | (fixed >= BRIGHT)).astype(np.float32)
+    lost = np.abs(_clipped(fixed) - warp(_clipped(moving), boxes))
     a, b = _band(fixed), _band(warp(moving, boxes))
     mean_a, mean_b = _windows(a), _windows(b)
     var_a = np.maximum(_windows(a * a) - mean_a**2, 0)
     var_b = np.maximum(_windows(b * b) - mean_b**2, 0)
     correlation = (_windows(a * b) - mean_a * mean_b) / np.sqrt(var_a * var_b + 1e-3)
     compared = np.maximum(var_a, var_b) > TEXTURE
-    compared &= np.maximum(_windows(clipped_a), _windows(clipped_b)) < CLIPPED
+    compared &= _windows(lost) < LOST
     return np.array(
         [
             np.median(values[use]) if use.sum() >= LEAST_WINDOWS else 0.0
             for values, use in zip(correlation, compared, strict=True)
         ]
     )
+
+
+def _clipped(images: Array) -> Array:
+    clipped: Array = ((images <= DARK) | (images >= BRIGHT)).astype(np.float32)
+    return clipped
 
 
 def _band(images: Array) -> Array:
