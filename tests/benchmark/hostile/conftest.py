@@ -14,6 +14,12 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 Install = Callable[..., None]
 
 
+@pytest.fixture(autouse=True)
+def the_variable_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for weights offline sets it for the whole process, and those that it starts."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+
+
 @pytest.fixture
 def install(tmp_path: Path) -> Install:
     """Install a distribution with one module: name, source, entry point."""
