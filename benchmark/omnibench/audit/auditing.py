@@ -121,29 +121,34 @@ def _split_facts(
 ) -> SplitFacts:
     part = slice(cases.starts[number], cases.starts[number + 1])
     facts, ids = facts[part], ids[part]
-    sound = facts[facts["state"] <= prints.CONSTANT]
     groups = cases.dataset.split(SPLITS[number]).groups
 
     def listed(chosen: Array) -> tuple[int, ...]:
         return tuple(ids[chosen].tolist())
 
-    scale = np.where(sound["floating"], 1.0, 255.0)
-    range_ = {
-        "low": float((sound["low"] / scale).min()),
-        "high": float((sound["high"] / scale).max()),
-        "mean": float((sound["mean"] / scale).mean()),
-    }
     return SplitFacts(
         samples=len(ids),
         published=None if published is None else published[number],
         groups=None if groups is None else len(np.unique(groups)),
         sizes=_sizes(facts),
-        **(range_ if len(sound) else dict.fromkeys(range_)),
+        **_range(facts[facts["state"] <= prints.CONSTANT]),
         constant=listed(facts["state"] == prints.CONSTANT),
         unreadable=listed(facts["state"] == prints.UNREADABLE),
         invalid=listed(facts["state"] == prints.INVALID),
         **_target_facts(cases.dataset, None if shown is None else shown[part], ids),
     )
+
+
+def _range(sound: Array) -> dict[str, float | None]:
+    """Return the range of a split's sound images, in 0 … 1 of what can be stored."""
+    if not len(sound):
+        return {"low": None, "high": None, "mean": None}
+    scale = np.where(sound["floating"], 1.0, 255.0)
+    return {
+        "low": float((sound["low"] / scale).min()),
+        "high": float((sound["high"] / scale).max()),
+        "mean": float((sound["mean"] / scale).mean()),
+    }
 
 
 def _target_facts(dataset: Dataset, shown: Array | None, ids: Array) -> dict[str, Any]:
