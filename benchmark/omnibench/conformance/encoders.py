@@ -208,6 +208,8 @@ def _lora(subject: Subject) -> str | None:
     targets = encoder.lora_targets or subject.handle.card.lora_targets
     if targets is None:
         raise NotApplicable("it names no layers (lora_targets)")
+    if targets == "all-linear" and not any(isinstance(m, nn.Linear) for m in encoder.modules()):
+        raise NotApplicable("it has no linear layers")
     model = _Classifier(encoder).to(subject.device).eval()
     before = model(subject.images())
     add_adapters(encoder.backbone, targets, RANK, 0.0)
