@@ -139,7 +139,7 @@ def _split_facts(
     )
 
 
-def _range(sound: Array) -> dict[str, float | None]:
+def _range(sound: Array) -> dict[str, Any]:
     """Return the range of a split's sound images, in 0 … 1 of what can be stored."""
     if not len(sound):
         return {"low": None, "high": None, "mean": None}

@@ -110,13 +110,14 @@ def _near(
 ) -> list[Link]:
     """Return the near-duplicates among images that all differ, by place in `chosen`."""
     identity = {"method": METHOD, **cases.identity()}
+    bounds = np.searchsorted(chosen, cases.starts).tolist()
 
     @functools.cache
     def described() -> Array:
         return neighbours.descriptions(seen, chosen)
 
     def candidates(start: int, stop: int) -> Array:
-        found = neighbours.nearest(described(), start, stop)
+        found = neighbours.nearest(described(), bounds, start, stop)
         progress.advance(stop - start)
         return found
 

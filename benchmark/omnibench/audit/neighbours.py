@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from scipy import ndimage
 from omnibench.audit import symmetries
 from omnibench.audit.prints import SIDE
 from omnibench.audit.rows import Rows
+from omnibench.cards import SPLITS
 
 Array = np.ndarray[Any, Any]
 
@@ -18,11 +21,12 @@ SMOOTH = 3.0  # cells; slower changes of brightness than this say little about a
 # Descriptions are whole numbers of this length. Sums of their products stay below 2^24, so that
 # matrix products in fp32 are exact: the same on every machine, whatever its order of summation.
 LENGTH = 2047
-NEAREST = 16  # candidates an image: a volume's neighbouring slices take the places before a crop
+NEAREST = 10  # candidates an image in each split: a volume's other slices take the first places
 LEAST = 0.5  # correlation of two descriptions below which images are not compared
 BLOCK = 2**23  # products held at a time
 
-NEIGHBOURS = np.dtype([("other", "i4", (NEAREST,)), ("symmetry", "u1", (NEAREST,))])
+SLOTS = NEAREST * len(SPLITS)
+NEIGHBOURS = np.dtype([("other", "i4", (SLOTS,)), ("symmetry", "u1", (SLOTS,))])
 
 
 def describe(thumbnails: Array) -> Array:
@@ -49,10 +53,17 @@ def descriptions(prints: Rows, chosen: Array) -> Array:
     return np.concatenate(blocks) if blocks else np.empty((0, GRID * GRID), np.float32)
 
 
-def nearest(described: Array, start: int, stop: int) -> Array:
+def nearest(described: Array, bounds: Sequence[int], start: int, stop: int) -> Array:
     """Return the candidates of images [start, stop) among all, as `NEIGHBOURS` [stop - start].
 
-    `symmetry` is what turns the image into the other; free places hold -1.
+    Each split has places of its own, so that a test image's many relatives in test never hide one
+    in train. `symmetry` is what turns the image into the other; free places hold -1.
+
+    Args:
+        described: Descriptions of all images, split after split.
+        bounds: Where each split begins and ends among them, four numbers.
+        start: The first image.
+        stop: After the last.
     """
     found = np.zeros(stop - start, NEIGHBOURS)
     found["other"] = -1
@@ -62,7 +73,9 @@ def nearest(described: Array, start: int, stop: int) -> Array:
         best, symmetry = _correlate(described[rows], described)
         best[np.arange(len(rows)), rows] = -np.inf
         for place, row in enumerate(rows - start):
-            others = _largest(best[place])
+            others = np.concatenate(
+                [_largest(best[place, a:b]) + a for a, b in itertools.pairwise(bounds)]
+            )
             found["other"][row, : len(others)] = others
             found["symmetry"][row, : len(others)] = symmetry[place, others]
     return found

@@ -39,7 +39,7 @@ def test_candidates_hold_the_turned_copy_with_the_symmetry_that_leads_to_it(text
     images = [texture(s) for s in range(30)]
     images.append(np.rot90(images[7]).copy())
     described = neighbours.describe(np.stack([thumbnail(i) for i in images]))
-    found = neighbours.nearest(described, 0, len(described))
+    found = neighbours.nearest(described, (0, 31, 31, 31), 0, 31)
     first, second, symmetry = neighbours.pairs(found)
     place = np.flatnonzero((first == 7) & (second == 30))
     assert len(place) == 1
@@ -49,9 +49,10 @@ def test_candidates_hold_the_turned_copy_with_the_symmetry_that_leads_to_it(text
 
 def test_blocks_of_rows_give_the_candidates_of_all_rows_at_once(monkeypatch, texture):
     described = neighbours.describe(np.stack([thumbnail(texture(s)) for s in range(40)]))
-    whole = neighbours.nearest(described, 0, 40)
+    bounds = (0, 25, 25, 40)
+    whole = neighbours.nearest(described, bounds, 0, 40)
     monkeypatch.setattr(neighbours, "BLOCK", 7 * 40)
-    parts = [neighbours.nearest(described, at, at + 20) for at in (0, 20)]
+    parts = [neighbours.nearest(described, bounds, at, at + 20) for at in (0, 20)]
     assert np.array_equal(whole, np.concatenate(parts))
 
 

@@ -61,6 +61,14 @@ def test_what_is_near_one_copy_is_linked_with_the_copies_in_other_splits(memory,
     assert pairs[0, 3].how == "equal to images that were compared"
 
 
+def test_many_relatives_in_test_never_hide_the_one_in_train(memory, texture):
+    image = texture(0).astype(int)
+    film = [np.clip(image + shift, 0, 255).astype(np.uint8) for shift in range(1, 26)]
+    crop = texture(0)[4:140, 3:141]  # further from each frame than they are from each other
+    pairs = found(memory([crop], [], film))
+    assert all((0, frame) in pairs for frame in range(1, 26))
+
+
 def test_a_leak_is_an_image_that_any_earlier_split_shows(memory, texture):
     one, two = texture(0), texture(1)
     dataset = memory([one, texture(2)], [two, texture(3)], [two[::-1].copy(), one, texture(4)])
