@@ -197,6 +197,14 @@ def _require_types(body: Mapping[str, Any], where: str) -> None:
             _require_fit(told, METRIC, f"{name}.{metric}", where)
     for name in ("recipe", "changes"):
         _require(all(isinstance(v, str) for v in body.get(name, {}).values()), name, where)
+    cost, facts = body.get("cost", {}), body.get("dataset", {}).get("facts", {})
+    flags = body.get("details", {}).get("flags", [])
+    _require(isinstance(facts, dict), "dataset.facts", where)
+    _require(isinstance(flags, list) and all(isinstance(f, str) for f in flags), "flags", where)
+    for name, value in cost.items():
+        if value is not None or name in ("seconds", "peak_memory_bytes"):
+            number = type(value) in (int, float) and 0 <= value <= strict_json.MAX_INTEGER
+            _require(number, f"cost.{name}", where)
     if body.get("predictions") is not None:
         _require_description(body["predictions"], where)
 

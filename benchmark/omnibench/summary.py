@@ -177,11 +177,12 @@ def _rows(
 
 
 def _cost(done: Sequence[RunRecord]) -> dict[str, Any]:
-    if not done:
+    told = [record.cost for record in done if record.cost]
+    if not told:
         return {}
-    cost = {k: v for k, v in done[0].cost.items() if k != "seconds"}
-    cost["seconds_per_seed"] = statistics.fmean(float(r.cost["seconds"]) for r in done)
-    cost["peak_memory_bytes"] = max(int(r.cost["peak_memory_bytes"]) for r in done)
+    cost = {k: v for k, v in told[0].items() if k != "seconds"}
+    cost["seconds_per_seed"] = statistics.fmean(each.get("seconds", 0.0) for each in told)
+    cost["peak_memory_bytes"] = max(each.get("peak_memory_bytes", 0) for each in told)
     return cost
 
 
