@@ -137,7 +137,7 @@ class Registry:
         prefix, colon, rest = name.partition(":")
         if colon:
             offer = self._pick("encoder prefix", prefix, self.encoder_prefixes, _prefix_of)
-            return Offer(offer.card.make(rest), offer.plugin)
+            return _made(offer, rest, EncoderSpec)
         return self._pick("encoder", name, self.encoders, _name_of)
 
     def task(self, name: str) -> Offer[Task]:
@@ -319,6 +319,26 @@ def _origin(entry: importlib.metadata.EntryPoint) -> tuple[str, str]:
 
 def _itself(module: object) -> object:
     return module
+
+
+def _made(offer: Offer[Any], rest: str, kind: type[T]) -> Offer[T]:
+    """Return the card that a prefix makes of a reference, checked like those that are offered."""
+    what = f"{offer.card.prefix}:{rest}"
+    try:
+        card = offer.card.make(rest)
+        if not isinstance(card, kind):
+            raise PluginError(f"it made {type(card).__name__}, not {kind.__name__}")
+        check_card(card, what)
+        check_name(_name_of(card), what)
+    except PluginError as error:
+        raise PluginError(f"{offer.plugin.name} cannot make {what}: {error}") from None
+    except OmnibenchError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{offer.plugin.name} cannot make {what}: {type(error).__name__}: {error}"
+        ) from error
+    return Offer(card, offer.plugin)
 
 
 def _name_of(card: Any) -> str:

@@ -23,7 +23,7 @@ import pytest
 from huggingface_hub import constants as hub_constants
 
 from omnibench import hookimpl, weights
-from omnibench.cards import EncoderSpec, HubFile
+from omnibench.cards import DatasetSpec, EncoderSpec, HubFile
 from omnibench.doctor import findings, folders, machine, software, supplies
 from omnibench.doctor.findings import GIB, Finding, Place
 from omnibench.registry import Registry
@@ -292,6 +292,24 @@ def test_datasets_are_named_with_their_sizes_and_not_opened(place: Place) -> Non
     assert some.verdict == "PASS"
     for told in ("breastmnist_224.npz (1.7 kB)", "busi_256.npz (1.7 kB)", "rocov2 (folder)"):
         assert told in some.told
+
+
+def test_a_card_that_cannot_say_where_its_files_lie_is_a_warning(place: Place) -> None:
+    def files(root: Path) -> list[Path]:
+        raise RuntimeError("no idea")
+
+    card = DatasetSpec(name="lost", kind="labels", open=print, files=files)  # type: ignore[arg-type]
+    lost = replace(place, registry=offering(omnibench_datasets=lambda: [card]))
+    first, second = about(supplies.findings(lost), "datasets")
+    assert "lost cannot be looked for: RuntimeError: no idea" in first.told
+    assert first.verdict == second.verdict == "WARN"
+
+
+def test_a_repository_of_no_possible_name_stops_nothing(place: Place) -> None:
+    odd = replace(GATED, gated=False, source=HubFile(repo="-no/repository-"))
+    found = replace(place, registry=offering(omnibench_encoders=lambda: [odd]))
+    (told,) = about(supplies.findings(found), "weights")
+    assert told.told.startswith("0 of 1 encoders")
 
 
 def test_a_gated_encoder_says_where_its_licence_is_accepted(place: Place, tmp_path: Path) -> None:

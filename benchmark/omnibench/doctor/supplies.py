@@ -11,8 +11,9 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from omnibench import weights
+from omnibench.cards import DatasetSpec
 from omnibench.doctor.findings import Finding, Place, failed, passed, size_text, warned
-from omnibench.errors import OmnibenchError
+from omnibench.errors import OmnibenchError, UsageError
 
 TIMEOUT = 2.0  # seconds for the hub's answer
 PATIENCE = 3.0  # seconds; looking up a name knows no timeout of its own
@@ -61,7 +62,7 @@ class HubProbe:
 
 def findings(place: Place) -> Iterator[Finding]:
     """Yield what is found about datasets, weights, licences and the token."""
-    yield _datasets(place)
+    yield from _datasets(place)
     try:
         here, absent = _weights(place)
     except OmnibenchError as error:
@@ -76,21 +77,33 @@ def findings(place: Place) -> Iterator[Finding]:
     yield from _licences(place, set(here))
 
 
-def _datasets(place: Place) -> Finding:
+def _datasets(place: Place) -> Iterator[Finding]:
     """Name the files below the data root with their sizes; none is opened."""
     present: dict[Path, str] = {}
     for offer in place.registry.datasets:
-        for path in offer.card.files(place.data_root) if offer.card.files else ():
-            if path.exists() and path not in present:
-                size = "folder" if path.is_dir() else size_text(path.stat().st_size)
-                present[path] = f"{path.name} ({size})"
+        try:
+            present |= _present(offer.card, place.data_root)
+        except Exception as error:  # noqa: BLE001 - a stranger's card, or a folder of others
+            told = f"{offer.card.name} cannot be looked for: {type(error).__name__}: {error}"
+            yield warned("datasets", told, f"look into {place.data_root}, or ask its authors")
     embedded = [o.card.name for o in place.registry.datasets if o.card.embedded]
     always = f"always there: {', '.join(embedded)}" if embedded else ""
-    if not present:
-        told = "; ".join(filter(None, [f"none below {place.data_root}", always]))
-        remedy = "name the folder with --data-root DIR or OMNIBENCH_DATA; `run` downloads others"
-        return warned("datasets", told, remedy)
-    return passed("datasets", "; ".join(filter(None, [", ".join(present.values()), always])))
+    if present:
+        yield passed("datasets", "; ".join(filter(None, [", ".join(present.values()), always])))
+        return
+    told = "; ".join(filter(None, [f"none below {place.data_root}", always]))
+    remedy = "name the folder with --data-root DIR or OMNIBENCH_DATA; `run` downloads others"
+    yield warned("datasets", told, remedy)
+
+
+def _present(card: DatasetSpec, root: Path) -> dict[Path, str]:
+    """Return which of a dataset's files and folders are there, in words."""
+    found = {}
+    for path in card.files(root) if card.files else ():
+        if path.exists():
+            size = "folder" if path.is_dir() else size_text(path.stat().st_size)
+            found[path] = f"{path.name} ({size})"
+    return found
 
 
 def _weights(place: Place) -> tuple[list[str], list[str]]:
@@ -99,7 +112,10 @@ def _weights(place: Place) -> tuple[list[str], list[str]]:
     absent: list[str] = []
     for offer in place.registry.encoders:
         if offer.card.source is not None:
-            found = weights.cached(offer.card.source, place.cache)
+            try:
+                found = weights.cached(offer.card.source, place.cache)
+            except UsageError:  # no repository can be called so: `run` says it
+                found = False
             (here if found else absent).append(offer.card.name)
     return here, absent
 

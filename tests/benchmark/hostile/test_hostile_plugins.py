@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from omnibench import hookimpl, listing, registry, screening
-from omnibench.cards import DatasetSpec, EncoderSpec
+from omnibench.cards import DatasetSpec, EncoderPrefix, EncoderSpec
+from omnibench.errors import PluginError
 from omnibench.registry import Registry
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -192,6 +193,24 @@ def test_wrong_types_of_any_card_are_refused_before_a_list_trips_over_them() -> 
         assert len(found.broken) == 1 and "was expected" in found.broken[0].error, card
         for rows in listing.TABLES.values():
             rows(found)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda rest: {}[rest], "KeyError: 'x'"),
+        (lambda rest: "a card", "it made str, not EncoderSpec"),
+        (lambda rest: EncoderSpec(name=f"../{rest}", build=print), "is not allowed"),  # type: ignore[arg-type]
+        (lambda rest: EncoderSpec(name=rest, build=print, depth="12"), "depth is '12'"),  # type: ignore[arg-type]
+    ],
+    ids=["raises", "no card", "a climbing name", "wrong types"],
+)
+def test_what_a_prefix_makes_of_a_reference_is_checked_too(make: Any, words: str) -> None:
+    prefix = EncoderPrefix(prefix="acme", make=make)
+    made = SimpleNamespace(__name__="made", omnibench_encoders=hookimpl(lambda: [prefix]))
+    with pytest.raises(PluginError, match=r"omnibench:made cannot make acme:x") as caught:
+        Registry.of(made).encoder("acme:x")
+    assert words in str(caught.value)
 
 
 def test_a_task_of_wrong_types_is_refused(toy: Any) -> None:
