@@ -35,7 +35,7 @@ def _duplicates(found: Findings) -> Iterator[tuple[str, str]]:
     for splits, kinds in found.between().items():
         where = f"within {splits[0]}" if splits[0] == splits[1] else " and ".join(splits)
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        yield f"duplicates {where}", f"{sum(kinds.values())} pairs ({told})"
+        yield f"duplicates {where}", f"{_pairs(kinds.total())} ({told})"
     if not found.pairs:
         yield "duplicates", "none"
     for split, ids in found.leaking().items():
@@ -54,7 +54,10 @@ def _duplicates(found: Findings) -> Iterator[tuple[str, str]]:
     if what:
         told = ", ".join(f"{p.first.id} and {p.second.id}" for p in conflicts[:SHOWN])
         more = ", …" if len(conflicts) > SHOWN else ""
-        yield f"one image, {what}", f"{len(conflicts)} pairs: {told}{more}" if conflicts else "none"
+        yield (
+            f"one image, {what}",
+            f"{_pairs(len(conflicts))}: {told}{more}" if conflicts else "none",
+        )
 
 
 def _groups(found: Findings) -> str:
@@ -63,7 +66,7 @@ def _groups(found: Findings) -> str:
         return "not known: the dataset gives no patients, volumes or articles"
     if not found.torn:
         return f"none; groups: {', '.join(f'{n} in {name}' for name, n in known.items())}"
-    return f"{len(found.torn)} groups in several splits: {_listed([t.group for t in found.torn])}"
+    return f"{len(found.torn)} in several splits: {_listed([t.group for t in found.torn])}"
 
 
 def _targets(found: Findings) -> Iterator[tuple[str, str]]:
@@ -93,6 +96,10 @@ def _images(found: Findings) -> Iterator[tuple[str, str]]:
             ids: Sequence[int] = getattr(split, what)
             if ids:
                 yield f"{what} images in {name}", _counted(ids)
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count} pairs"
 
 
 def _counted(ids: Sequence[int]) -> str:

@@ -22,7 +22,7 @@ def test_a_group_in_two_splits_is_told_with_its_samples(memory, texture):
         (7, {"train": 2, "test": 1}),
         (9, {"val": 1, "test": 1}),
     ]
-    assert told(dataset)["group leakage"] == "2 groups in several splits: 7, 9"
+    assert told(dataset)["group leakage"] == "2 in several splits: 7, 9"
 
 
 def test_unknown_groups_are_not_called_sound(memory, texture):
