@@ -129,7 +129,7 @@ def test_code_in_a_state_is_not_run(kept, tmp_path, caplog) -> None:
     assert not canary.exists() and caplog.text.count("torch cannot read it") == 2
 
 
-def test_writing_takes_at_most_two_percent_of_the_time(tmp_path, monkeypatch) -> None:
+def test_writing_takes_at_most_one_percent_of_the_time(tmp_path, monkeypatch) -> None:
     clock = SimpleNamespace(now=0.0, writing=0.0)
     monkeypatch.setattr(unfinished.time, "perf_counter", lambda: clock.now)
 
@@ -147,8 +147,8 @@ def test_writing_takes_at_most_two_percent_of_the_time(tmp_path, monkeypatch) ->
         if clock.writing > before:
             written_after.append(epoch)
     assert written_after[0] == 1, "a small state is written as soon as that is cheap"
-    assert written_after[1] == 16, "the disk is slower than was supposed: 150 seconds have passed"
-    assert clock.writing / clock.now < 0.021
+    assert written_after[1] == 31, "the disk is slower than was supposed: 300 seconds have passed"
+    assert clock.writing / clock.now < 0.011
 
 
 def test_a_large_first_state_waits_until_its_writing_is_cheap(tmp_path, monkeypatch) -> None:
@@ -156,10 +156,10 @@ def test_a_large_first_state_waits_until_its_writing_is_cheap(tmp_path, monkeypa
     monkeypatch.setattr(unfinished.time, "perf_counter", lambda: clock.now)
     large = {"model": torch.zeros(10_000_000)}  # 40 MB: 0.2 s on a slow disk
     seed = seed_in(tmp_path)
-    clock.now = 10
+    clock.now = 21
     seed.save(1, large)
     assert not seed.path.exists()
-    clock.now = 12
+    clock.now = 23
     seed.save(2, large)
     assert seed.path.exists()
 
