@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from omnibench.summary import CellSummary, MetricRow
 
 WHOLE = 24  # characters up to which the cells of a column are never broken
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Controls, marks and overrides of direction, and halves of characters, which cannot be printed.
+CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def plain(text: object) -> str:

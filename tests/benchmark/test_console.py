@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from omnibench.console import print_table
+from omnibench.console import print_lines, print_table
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 COLUMNS = ("dataset", "kind", "licence", "notes")
@@ -43,3 +43,18 @@ def test_a_table_that_does_not_fit_becomes_a_paragraph_a_row(
     assert told == "kind masks · licence Non-commercial use · notes " + ROW[3].strip()
     assert lines[lines.index("busi") + 1 :] == ["  kind masks"]
     assert max(map(len, lines)) <= 48
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    ["\x1b[31m", "\x07", "\r", "\x9b", "\u202e", "\u2066", "\u200f", "\u061c", "\ud800"],
+    ids=ascii,
+)
+def test_what_could_forge_or_break_output_is_left_out(
+    hidden: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_lines([f"a{hidden}b"])
+    print_table(("x",), [(f"a{hidden}b",)])
+    said = capsys.readouterr().out
+    said.encode("utf-8")
+    assert hidden not in said and said.count("b") == 2

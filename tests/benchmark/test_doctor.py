@@ -26,6 +26,7 @@ from omnibench import hookimpl, weights
 from omnibench.cards import DatasetSpec, EncoderSpec, HubFile
 from omnibench.doctor import findings, folders, machine, software, supplies
 from omnibench.doctor.findings import GIB, Finding, Place
+from omnibench.metrics import wordnet
 from omnibench.registry import Registry
 
 
@@ -197,6 +198,23 @@ def test_a_torch_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(machine, "PATIENCE", 0.3)
     (torch,) = machine.torch(machine.Probe("torch"))
     assert torch.verdict == "FAIL" and "did not end within" in torch.told
+
+
+def test_wordnet_is_found_where_nltk_would_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NLTK_DATA", str(tmp_path))
+    monkeypatch.delenv(wordnet.VARIABLE, raising=False)
+    folder = tmp_path / "corpora" / "wordnet"
+    folder.mkdir(parents=True)
+    for name in wordnet.FILES:
+        (folder / name).write_text("  1 WordNet 3.0 Copyright\n")
+    found = machine.wordnet(machine.Probe("wordnet"))
+    assert found.verdict == "PASS" and "WordNet 3.0" in found.told
+    (folder / wordnet.FILES[0]).unlink()
+    monkeypatch.setenv(wordnet.VARIABLE, str(folder))
+    lacking = machine.wordnet(machine.Probe("wordnet"))
+    assert lacking.verdict == "WARN" and "lacks 1 of WordNet's" in lacking.told
 
 
 def test_a_device_that_does_not_work_is_told_beside_those_that_do() -> None:

@@ -143,7 +143,7 @@ def command(root: Path, *options: str) -> Result:
 def test_the_command_shows_all_and_changes_nothing(tmp_path: Path) -> None:
     save(tmp_path, 0)
     fail(tmp_path, 1)
-    claim(tmp_path, "c" * 64, title="vit\x1b[31m-a · cls · breastmnist · seed 4")
+    claim(tmp_path, "c" * 64, title="vit\x1b[31m\ud800-a · cls · breastmnist · seed 4")
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished" / f"{'e' * 64}.pt").write_bytes(b"x")
     before = tree(tmp_path)

@@ -5,6 +5,7 @@ A broken torch may end the process that imports it.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from typing import Any
@@ -23,6 +24,9 @@ def wordnet() -> dict[str, Any]:
     """Return which WordNet METEOR would read, None if there is none; NLTK knows where it lies."""
     from omnibench.metrics import wordnet
 
+    # NLTK's own start imports all of it and scipy; the module that knows its folders needs neither.
+    if (spec := importlib.util.find_spec("nltk")) is not None:
+        sys.modules["nltk"] = importlib.util.module_from_spec(spec)
     found = wordnet.found()
     return {"name": found.name if found else None}
 
