@@ -156,7 +156,8 @@ class Outcome:
         variant: Part of the record's identity: a decoding configuration, a number of shots;
             empty for tasks with one outcome.
         predictions: Named arrays (never object arrays): ids, scores, counts, texts. Names begin with
-            the split (`test_`, `val_`).
+            the split (`test_`, `val_`); such arrays have one row for each of `<split>_id`, the
+            dataset's ids in its order.
         params_total: Parameters of encoder and everything the task adds.
         params_trainable: Those that training changes.
         flops_per_image: Floating-point operations of one prediction (2 per multiply-add).

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from omnibench.errors import IntegrityError
-from omnibench.records import Arrays
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from omnibench.records import Arrays
 
 MAX_BYTES = 4 << 30  # of all arrays together, unpacked
 MAX_HEADER = 10_000  # bytes before an array's values; numpy's own limit
