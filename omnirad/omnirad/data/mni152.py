@@ -68,7 +68,7 @@ class Mni152Source:
     def image(self, index: int) -> Array:
         """Return a slice, uint8 [H, W], the head's top or front at the top."""
         s = self.slices[index]
-        cut: Array = np.rot90(np.moveaxis(_volume("t1"), s.axis, 0)[s.position]).copy()
+        cut: Array = np.rot90(np.moveaxis(volume("t1"), s.axis, 0)[s.position]).copy()
         return cut
 
     def inspect(self, index: int) -> Content:
@@ -90,7 +90,7 @@ def open_mni152(splits: Sequence[str] = TRAIN) -> Mni152Source:
 
 def _slices(plane: str, axis: int) -> Iterator[Slice]:
     """Yield the slices of a plane that show enough brain, gaps left out."""
-    tissue = np.maximum(_volume("gm"), _volume("wm")) >= LIKELY
+    tissue = np.maximum(volume("gm"), volume("wm")) >= LIKELY
     area = tissue.sum(axis=tuple(a for a in range(3) if a != axis))
     positions = np.flatnonzero(area >= MIN_TISSUE)
     if axis == 0:
@@ -109,8 +109,14 @@ def _pattern() -> Iterator[str]:
 
 
 @lru_cache(maxsize=3)
-def _volume(kind: str) -> Array:
-    """Read template (`t1`) or tissue map (`gm`, `wm`), uint8 [197, 233, 189], read-only."""
+def volume(kind: str) -> Array:
+    """Read template (`t1`) or tissue map (`gm`, `wm`), uint8 [197, 233, 189], read-only.
+
+    They are those of the installed `nilearn`, which is not imported.
+
+    Raises:
+        SetupError: If `nilearn` or its template files are absent.
+    """
     import nibabel
 
     spec = importlib.util.find_spec("nilearn")
@@ -121,10 +127,10 @@ def _volume(kind: str) -> Array:
     path = Path(folders[0]) / "datasets" / "data" / file
     if not path.exists():
         raise SetupError(f"this nilearn does not ship {file}; pip install 'nilearn>=0.12'")
-    volume: Array = np.asarray(nibabel.load(path).dataobj, dtype=np.uint8)
-    if volume.shape != SHAPE:
+    found: Array = np.asarray(nibabel.load(path).dataobj, dtype=np.uint8)
+    if found.shape != SHAPE:
         raise SetupError(
-            f"{file} has shape {volume.shape}, {SHAPE} was expected; pip install 'nilearn==0.14.1'"
+            f"{file} has shape {found.shape}, {SHAPE} was expected; pip install 'nilearn==0.14.1'"
         )
-    volume.flags.writeable = False
-    return volume
+    found.flags.writeable = False
+    return found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
+from omnibench.cards import DataAccess, DatasetKind, DatasetSpec
+from omnibench.interfaces import Dataset
 from omnibench_plugins.datasets.storage import PublishedFile
 
 
@@ -42,6 +45,11 @@ class ArchiveFacts:
     citation: str
 
     @property
+    def multi_label(self) -> bool:
+        """Targets hold several labels at once."""
+        return self.task.startswith("multi-label")
+
+    @property
     def record_url(self) -> str:
         """Page of the Zenodo record."""
         return f"https://zenodo.org/records/{self.record}"
@@ -58,6 +66,38 @@ class ArchiveFacts:
             )
             for size, md5 in self.md5.items()
         }
+
+    def card(
+        self,
+        collection: str,
+        kind: DatasetKind,
+        open_set: Callable[[DataAccess], Dataset],
+        places: Callable[[Path], Sequence[Path]],
+    ) -> DatasetSpec:
+        """Return the dataset's card.
+
+        Args:
+            collection: Name of the collection.
+            kind: What the targets are.
+            open_set: Opens it.
+            places: Where its files would lie below a data root.
+        """
+        return DatasetSpec(
+            name=self.flag,
+            kind=kind,
+            open=open_set,
+            files=places,
+            classes=self.classes,
+            sizes=tuple(self.md5),
+            split_sizes=self.counts,
+            multi_label=self.multi_label,
+            modality=self.modality,
+            collection=collection,
+            licence=self.licence,
+            commercial=self.commercial,
+            source_url=self.record_url,
+            citation=self.citation,
+        )
 
 
 def read_facts(filename: str) -> tuple[ArchiveFacts, ...]:

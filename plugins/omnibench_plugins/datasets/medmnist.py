@@ -41,7 +41,7 @@ def open_set(facts: ArchiveFacts, access: DataAccess) -> Dataset:
 
     size = access.source_size or DEFAULT_SIZE
     stored = fetch(files(facts), size, access)
-    several = _multi_label(facts)
+    several = facts.multi_label
     splits = open_splits(
         stored,
         facts,
@@ -62,26 +62,7 @@ def open_set(facts: ArchiveFacts, access: DataAccess) -> Dataset:
 
 
 def _card(facts: ArchiveFacts) -> DatasetSpec:
-    return DatasetSpec(
-        name=facts.flag,
-        kind="labels",
-        open=partial(open_set, facts),
-        files=partial(places, files(facts)),
-        classes=facts.classes,
-        sizes=tuple(facts.md5),
-        split_sizes=facts.counts,
-        multi_label=_multi_label(facts),
-        modality=facts.modality,
-        collection=COLLECTION,
-        licence=facts.licence,
-        commercial=facts.commercial,
-        source_url=facts.record_url,
-        citation=facts.citation,
-    )
-
-
-def _multi_label(facts: ArchiveFacts) -> bool:
-    return facts.task.startswith("multi-label")
+    return facts.card(COLLECTION, "labels", partial(open_set, facts), partial(places, files(facts)))
 
 
 def _one_label(raw: Array) -> Array:

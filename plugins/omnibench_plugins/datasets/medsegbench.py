@@ -59,21 +59,7 @@ def open_set(facts: ArchiveFacts, access: DataAccess) -> Dataset:
 
 
 def _card(facts: ArchiveFacts) -> DatasetSpec:
-    return DatasetSpec(
-        name=facts.flag,
-        kind="masks",
-        open=partial(open_set, facts),
-        files=partial(places, files(facts)),
-        classes=facts.classes,
-        sizes=tuple(facts.md5),
-        split_sizes=facts.counts,
-        modality=facts.modality,
-        collection=COLLECTION,
-        licence=facts.licence,
-        commercial=facts.commercial,
-        source_url=facts.record_url,
-        citation=facts.citation,
-    )
+    return facts.card(COLLECTION, "masks", partial(open_set, facts), partial(places, files(facts)))
 
 
 def _foreground(raw: Array) -> Array:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from omnibench.cards import SPLITS
-from omnibench.errors import SetupError
 from omnibench_plugins.datasets.arrays import Array, ArraySplit, frozen
+from omnibench_plugins.datasets.borrowed import errors_translated
+from omnirad.data.mni152 import BLOCKS, GAP, MIDLINE, MIN_TISSUE, SHAPE, volume
 
-SHAPE = (197, 233, 189)  # sagittal, coronal, axial; 1 mm voxels
-MIDLINE = 98  # sagittal index; the halves beside it are mirror images, so one half is used
-MIN_TISSUE = 1500  # grey and white matter pixels of a slice worth showing
 GREY, WHITE = 2, 3  # class indices; 1 is everything else inside the brain
 PLANE_AXES = (2, 1, 0)  # axis that is cut by axial, coronal and sagittal slices
 PLANE_NAMES = ("sagittal", "coronal", "axial")  # by axis
@@ -28,10 +24,6 @@ PLACES = (
     ("lower", "middle", "upper"),
 )
 
-# Neighbouring slices are nearly equal: blocks of one split, and a gap before the next block. The
-# pattern repeats, so that every split sees every height.
-GAP = 3  # slices, that is mm
-BLOCKS = (("train", 20), ("val", 7), ("test", 10))
 SPLIT_RULE = (
     "repeating contiguous blocks of 20 train, 7 val and 10 test slices, 3 slices left out between"
 )
@@ -177,7 +169,7 @@ def slices(volume: Volume, axis: int) -> list[Slice]:
 
 @lru_cache(maxsize=1)
 def read_volume() -> Volume:
-    """Read template and tissue maps from the installed `nilearn`, without importing it.
+    """Read template and tissue maps from the installed `nilearn`.
 
     A voxel is grey or white matter if that map says at least 0.5 and not less than the other;
     any other voxel of the brain is class 1, mostly cerebrospinal fluid and mixed voxels.
@@ -185,31 +177,13 @@ def read_volume() -> Volume:
     Raises:
         SetupError: If `nilearn` or its template files are absent.
     """
-    image, grey, white = (_read(kind) for kind in ("t1", "gm", "wm"))
+    with errors_translated():
+        image, grey, white = (volume(kind) for kind in ("t1", "gm", "wm"))
     tissue = np.zeros(SHAPE, dtype=np.uint8)
     tissue[image > 0] = 1
     tissue[(grey >= white) & (grey >= 128)] = GREY
     tissue[(white > grey) & (white >= 128)] = WHITE
     return Volume(frozen(image), frozen(tissue))
-
-
-def _read(kind: str) -> Array:
-    import nibabel
-
-    spec = importlib.util.find_spec("nilearn")
-    folders = spec.submodule_search_locations if spec else None
-    if not folders:
-        raise SetupError("nilearn is not installed; pip install nilearn")
-    name = f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
-    path = Path(folders[0]) / "datasets" / "data" / name
-    if not path.exists():
-        raise SetupError(f"this nilearn does not ship {name}; pip install 'nilearn>=0.12'")
-    array: Array = np.asarray(nibabel.load(path).dataobj, dtype=np.uint8)
-    if array.shape != SHAPE:
-        raise SetupError(
-            f"{name} has shape {array.shape}, {SHAPE} was expected; pip install 'nilearn==0.14.1'"
-        )
-    return array
 
 
 def _pattern() -> Iterator[tuple[str, int]]:

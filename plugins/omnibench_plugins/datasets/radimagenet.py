@@ -7,14 +7,13 @@ the layout below `<data root>/radimagenet` is its authors' (see `omnirad.data.ra
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from omnibench.cards import SPLITS, DataAccess, DatasetSpec
-from omnibench.errors import IntegrityError, SetupError
+from omnibench.errors import IntegrityError
 from omnibench.interfaces import Dataset
+from omnibench_plugins.datasets.borrowed import errors_translated
 
 if TYPE_CHECKING:
     from omnibench_plugins.datasets.arrays import Array
@@ -65,7 +64,7 @@ class RadImageNetSplit:
 
     def image(self, index: int) -> Array:
         """Image [H, W] or [H, W, 3], uint8."""
-        with _errors_translated():
+        with errors_translated():
             return self.source.image(index)
 
     def target(self, index: int) -> int:
@@ -87,7 +86,7 @@ def open_set(access: DataAccess) -> Dataset:
     from omnirad.data.files import FileSource
 
     root = access.root / COLLECTION
-    with _errors_translated():
+    with errors_translated():
         source = radimagenet.open_radimagenet(root, SPLITS)
     samples = sorted(source.samples, key=lambda sample: sample.id)
     classes = tuple(sorted({sample.label for sample in samples}))
@@ -133,17 +132,3 @@ def _digest(source: FileSource) -> str:
         size = (source.root / sample.id).stat().st_size
         digest.update(f"{sample.split}\x1f{sample.label}\x1f{sample.id}\x1f{size}\n".encode())
     return digest.hexdigest()
-
-
-@contextmanager
-def _errors_translated() -> Iterator[None]:
-    """Raise what `omnirad` raises as the benchmark's own errors."""
-    from omnirad.errors import DataError
-    from omnirad.errors import SetupError as NotSetUp
-
-    try:
-        yield
-    except NotSetUp as error:
-        raise SetupError(str(error)) from None
-    except DataError as error:
-        raise IntegrityError(str(error)) from None

@@ -144,7 +144,7 @@ def test_notice_and_caution_travel_with_card_and_records(name: str) -> None:
 def test_the_digest_is_the_same_in_another_process_and_nilearn_is_not_imported() -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from omnibench.interfaces import DataAccess\n"
+        "from omnibench.cards import DataAccess\n"
         "from omnibench_plugins.datasets import mni152\n"
         "opened = mni152.cards()[0].open(DataAccess(root=Path('/nowhere')))\n"
         "print(opened.digest, 'nilearn' in sys.modules, 'torch' in sys.modules)\n"
