@@ -14,7 +14,7 @@ from omnibench.cards import Precision
 from omnibench.claims import Claims
 from omnibench.errors import SetupError, UsageError
 from omnibench.guards import require_sound
-from omnibench.interfaces import Progress, RunContext, Silent
+from omnibench.interfaces import Outcome, Progress, RunContext, Silent
 from omnibench.planning import Cell, RunRequest
 from omnibench.recipe import digest
 from omnibench.recording import LASTING, Recorder, code_of, made_by
@@ -138,7 +138,7 @@ class _Seed:
         cell, store = self.cell, self.store
         context = replace(self.context, unfinished=unfinished, finished=frozenset(found))
         recorder = Recorder(cell, context, unfinished)
-        outcomes = cell.task.card.run(cell.handle, cell.dataset, cell.recipe, context)
+        outcomes = _begun_when_asked(cell, context)
         while True:
             try:
                 require_sound(cell.handle, cell.recipe, context)
@@ -168,6 +168,11 @@ class _Seed:
                 unfinished.discard()
             yield known
             recorder.restart()
+
+
+def _begun_when_asked(cell: Cell, context: RunContext) -> Iterator[Outcome]:
+    """Yield a task's outcomes; its `run` may be no generator, and fail as it is called."""
+    yield from cell.task.card.run(cell.handle, cell.dataset, cell.recipe, context)
 
 
 def _in_turn(seeds: Sequence[_Seed], finished: Container[str], claims: Claims) -> Iterator[_Seed]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omnibench.errors import IntegrityError, SetupError, UsageError
+from omnibench.errors import IntegrityError, RunFailed, SetupError, UsageError
 from omnibench.harness import execute
 from omnibench.planning import RunRequest, plan
 from omnibench.rescoring import rescore
@@ -265,3 +265,54 @@ def test_files_of_killed_writers_are_swept_and_living_ones_are_not(request_, toy
         os.utime(path, (time.time() - 7200,) * 2)
     plan(request_, toy_registry)
     assert [p.exists() for p in (dead, young, alive)] == [False, True, True]
+
+
+def test_a_failure_that_repeats_leaves_no_second_record(request_, toy_registry, toy, monkeypatch):
+    broken = dataclasses.replace(request_, settings={"fail_seed": "1"}, seeds=(1,))
+    first, again = (run(broken, toy_registry)[0] for _ in range(2))
+    assert toy.task.runs == [1, 1] and first[2] == again[2]
+    assert len(list(Store(request_.results).paths())) == 1
+
+    def fail_otherwise(self, handle, dataset, recipe, context):
+        raise MemoryError
+
+    monkeypatch.setattr(type(toy.task), "run", fail_otherwise)
+    _, other, path = run(broken, toy_registry)[0]
+    assert other.failure["kind"] == "oom" and path != first[2]
+    assert len(list(Store(request_.results).paths())) == 2
+
+
+def test_a_state_that_a_killed_process_left_goes_with_its_finished_seed(request_, toy_registry):
+    _, record, _ = run(dataclasses.replace(request_, seeds=(0,)), toy_registry)[0]
+    left = request_.results / "unfinished" / f"{record.run_id}.pt"
+    left.parent.mkdir()
+    left.write_bytes(b"state")
+    run(request_, toy_registry)
+    assert not left.exists()
+
+
+def test_variants_that_have_their_record_are_not_run_or_written_again(
+    request_, toy_registry, toy, monkeypatch
+):
+    original, told = type(toy.task).run, []
+
+    def both(self, handle, dataset, recipe, context):
+        told.append(sorted(context.finished))
+        for variant in ("a", "b"):
+            if variant == "b" and len(told) == 1:
+                raise RunFailed("the second search failed", kind="nan_loss")
+            for outcome in original(self, handle, dataset, recipe, context):
+                yield dataclasses.replace(outcome, variant=variant)
+
+    monkeypatch.setattr(type(toy.task), "variants", lambda self, recipe: ("a", "b"))
+    monkeypatch.setattr(type(toy.task), "run", both)
+    one_seed = dataclasses.replace(request_, seeds=(0,))
+    first = run(one_seed, toy_registry)
+    second = run(one_seed, toy_registry)
+    third = run(one_seed, toy_registry)
+    assert told == [[], ["a"]], "what is whole is not run a third time"
+    assert [r.status for _, r, _ in first] == ["complete", "failed"]
+    assert [r.identity["task"]["variant"] for _, r, _ in second] == ["a", "b"]
+    assert first[0][2] == second[0][2], "a task may yield it again; its record stays the first"
+    assert [path for *_, path in second] == [path for *_, path in third]
+    assert second[0][1].timing["resumed"] == []

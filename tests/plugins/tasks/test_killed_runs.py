@@ -58,7 +58,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, object]
 
 @pytest.mark.parametrize(
     ("signum", "seed", "epoch"),
-    itertools.product((signal.SIGINT, signal.SIGTERM), (0, 1, 2), (1, 4)),
+    list(itertools.product((signal.SIGINT, signal.SIGTERM), (0, 1, 2), (1, 4))),
 )
 def test_an_interrupted_run_says_so_keeps_earlier_seeds_and_goes_on(
     undisturbed, tmp_path, signum, seed, epoch
