@@ -81,7 +81,7 @@ def require_live_adapters(model: nn.Module, images: Tensor, labels: Tensor) -> N
 def merge_adapters(model: nn.Module) -> None:
     """Add what every adapter of `model` does to the weights of its layer, in place."""
     for module in model.modules():
-        if isinstance(module, LoraLayer):
+        if isinstance(module, LoraLayer) and not module.merged:  # attention merges its own parts
             module.merge()
 
 

@@ -33,6 +33,12 @@ KINDS = ("encoder", "task", "dataset")
 @click.option("--weights", type=click.Path(path_type=Path), help="Load the encoder from this file")
 @click.option("--random-weights", is_flag=True, help="Draw the encoder's weights at random")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where datasets lie")
+@click.option(
+    "--allow-unverified-data",
+    "allow_unverified",
+    is_flag=True,
+    help="Accept files of another digest",
+)
 @click.option("--cache", type=click.Path(path_type=Path))
 @click.option("--offline", is_flag=True, help="Never touch the network")
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N")
@@ -136,6 +142,7 @@ def _dataset(name: str, registry: Registry, options: dict[str, Any]) -> Iterator
         access = DataAccess(
             root=root,
             offline=options["offline"],
+            allow_unverified=options["allow_unverified"],
             source_size=_source_size(card.sizes, options["sizes"]),
             options=settings,
             progress=progress,

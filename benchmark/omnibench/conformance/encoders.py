@@ -24,6 +24,7 @@ from omnibench.seeding import generator
 SIZES = (224, 448)  # pixels; of classification and captioning, and of segmentation
 RANK = 8
 CLOSE = 1e-4  # of the largest value: two ways to the same number
+STIR = 0.1
 PERMUTED = 1e-3  # likewise: less and positions do not matter
 
 
@@ -153,13 +154,20 @@ def _last_layer(subject: Subject) -> str | None:
     )
 
 
+@torch.no_grad()
 def _positions(subject: Subject) -> str | None:
     images, (height, width) = subject.images(), subject.features.grid
     if subject.size % height or subject.size % width or height * width == 1:
         raise NotApplicable(f"its grid {height}x{width} does not divide {subject.size} px")
+    encoder = subject.built().freeze()
+    if subject.handle.weights.kind == "random":
+        # Relative position tables begin at 0: untrained, only other values show that they are used.
+        draw = generator("stirred")
+        for parameter in encoder.parameters():
+            parameter.add_(STIR * torch.randn(parameter.shape, generator=draw).to(parameter))
     order = torch.randperm(height * width, generator=generator("positions")).to(subject.device)
-    permuted = subject.encoder(_blocks_moved(images, height, width, order)).tokens
-    if _apart(permuted, subject.features.tokens[:, order]) > PERMUTED:
+    permuted = encoder(_blocks_moved(images, height, width, order)).tokens
+    if _apart(permuted, encoder(images).tokens[:, order]) > PERMUTED:
         return None
     return (
         "moving the patches of an image merely moves its tokens: it does not know where a patch "

@@ -137,8 +137,9 @@ def build(
     state = {} if weights is None or random_init else read_state(weights)
     if isinstance(visual, TimmModel):
         if weights is not None and not random_init:
+            # as open_clip publishes it, or the state dict of this encoder itself
             trunk = {k.removeprefix(TRUNK): v for k, v in state.items() if k.startswith(TRUNK)}
-            load_checked(visual.trunk, trunk, path=weights)
+            load_checked(visual.trunk, trunk or state, path=weights)
         return TimmEncoder(visual.trunk, mean=mean, std=std)
     if not isinstance(visual, VisionTransformer) or visual.attn_pool or visual.pool_type != "tok":
         raise UsageError(
