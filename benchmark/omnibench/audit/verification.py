@@ -16,7 +16,7 @@ from omnibench.interfaces import Progress
 Array = np.ndarray[Any, Any]
 
 COARSE = 0.75  # correlation on a 32-pixel grid below which nothing more is computed
-SAME = 0.94  # median local correlation from which two images are called the same
+SAME = 0.95  # median local correlation from which two images are called the same
 BATCH = 64  # pairs at a time
 
 BAND = (0.7, 2.5)  # pixels of the thumbnail: structure between these widths

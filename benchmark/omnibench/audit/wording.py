@@ -26,7 +26,7 @@ def _samples(found: Findings) -> str:
     held = "/".join(str(split.samples) for split in found.splits.values())
     published = [split.published for split in found.splits.values()]
     if None in published:
-        return f"{held} in {'/'.join(found.splits)}; no sizes are published"
+        return f"{held} in {'/'.join(found.splits)}; not compared with published sizes"
     stated = "/".join(map(str, published))
     return f"{held}, as published" if held == stated else f"{held}; published are {stated}"
 

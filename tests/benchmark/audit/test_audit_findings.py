@@ -53,7 +53,7 @@ def test_split_sizes_are_compared_with_the_published(memory, texture):
     dataset = memory([texture(0)], [texture(1)], [texture(2)])
     assert told(dataset, published=(1, 1, 1))["samples"] == "1/1/1, as published"
     assert told(dataset, published=(9, 1, 1))["samples"] == "1/1/1; published are 9/1/1"
-    assert "no sizes are published" in told(dataset)["samples"]
+    assert "not compared with published sizes" in told(dataset)["samples"]
 
 
 def test_images_that_cannot_be_read_or_break_the_contract_are_listed_and_the_rest_is_audited(
