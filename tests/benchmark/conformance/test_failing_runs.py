@@ -148,7 +148,7 @@ def test_a_loss_that_explodes_ends_the_seed_and_names_the_epoch(
 
 @pytest.mark.parametrize(
     ("task", "settings"),
-    [("cls", {"lr": "1e-2"}), ("seg", {"epochs": "1"}), ("caption", {"lr": "1e-3", "epochs": "4"})],
+    [("cls", {"lr": "1e-2"}), ("seg", {"lr": "1e-2"}), ("caption", {"lr": "1e-3", "epochs": "4"})],
 )
 def test_one_prediction_for_everything_completes_with_a_flag(
     run: Any, task: str, settings: dict[str, str]

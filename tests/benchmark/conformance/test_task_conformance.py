@@ -28,7 +28,11 @@ TASKS = Registry.of(omnibench_plugins.tasks)
         ("knn", {}),
         ("linear", {}),
         ("seg", {}),
-        ("caption", {"language_model": "scratch", "image_size": "32", "decodings": "beam1-16"}),
+        pytest.param(
+            "caption",
+            {"language_model": "scratch", "image_size": "32", "decodings": "beam1-16"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_built_in_tasks_pass(name: str, settings: dict[str, str]) -> None:
