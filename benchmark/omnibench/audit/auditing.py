@@ -106,7 +106,7 @@ def _how(link: Link) -> str:
     if link.symmetry is None or link.box is None:
         return "equal to images that were compared"
     height, width = (round(100 * link.box[axis]) for axis in (0, 2))
-    part = f"{height} % of its height, {width} % of its width"
+    part = f"shows {height} % of the first's height and {width} % of its width"
     parts = (symmetries.NAMES[link.symmetry], "" if height == width == 100 else part)
     return ", ".join(part for part in parts if part)
 

@@ -122,4 +122,4 @@ def test_a_mask_of_a_crop_agrees_with_the_part_of_the_whole_mask(memory, texture
     whole, part = image, (slice(8, 194), slice(10, 198))
     dataset = memory([whole], [], [image[part]], [mask, mask[part]], kind="masks")
     (pair,) = audit(dataset).pairs
-    assert pair.agreement > 0.97 and "% of its height" in pair.how
+    assert pair.agreement > 0.97 and "% of the first's height" in pair.how
