@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 PATIENCE = 100  # times what a write takes that must have passed since the last one: at most 1 %
 # What the first write is supposed to take, before one was measured: a slow disk's.
-FIRST_SECONDS = 0.02
+FIRST_SECONDS = 0.05
 FIRST_BYTES_PER_SECOND = 2e8
 
 _DIGEST_BYTES = hashlib.sha256().digest_size

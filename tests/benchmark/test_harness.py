@@ -316,3 +316,13 @@ def test_variants_that_have_their_record_are_not_run_or_written_again(
     assert first[0][2] == second[0][2], "a task may yield it again; its record stays the first"
     assert [path for *_, path in second] == [path for *_, path in third]
     assert second[0][1].timing["resumed"] == []
+
+
+def test_a_tables_order_is_the_requests_whoever_ran_the_seeds(request_, toy_registry):
+    from omnibench.commands.run import _summaries
+
+    cells, store = plan(request_, toy_registry), Store(request_.results)
+    finished = list(execute(cells, request_))
+    (table,) = _summaries(cells, finished, toy_registry, store)
+    assert table.seeds == (0, 1, 2)
+    assert _summaries(cells, finished[::-1], toy_registry, store) == [table]

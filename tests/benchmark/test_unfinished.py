@@ -156,10 +156,10 @@ def test_a_large_first_state_waits_until_its_writing_is_cheap(tmp_path, monkeypa
     monkeypatch.setattr(unfinished.time, "perf_counter", lambda: clock.now)
     large = {"model": torch.zeros(10_000_000)}  # 40 MB: 0.2 s on a slow disk
     seed = seed_in(tmp_path)
-    clock.now = 21
+    clock.now = 24
     seed.save(1, large)
     assert not seed.path.exists()
-    clock.now = 23
+    clock.now = 26
     seed.save(2, large)
     assert seed.path.exists()
 
