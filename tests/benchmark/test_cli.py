@@ -136,6 +136,7 @@ def test_score_never_imports_torch(tmp_path):
         "task = registry.task('seg').card\n"
         "counts = np.tile(np.array([[9, 1, 2, 4], [4, 2, 1, 9]]), (3, 1, 1))\n"
         "arrays = {f'{s}_counts@4': counts for s in ('test', 'val')}\n"
+        "arrays |= {f'{s}_id': np.arange(3) for s in ('test', 'val')}\n"
         "metrics = {m.id: {'value': m.value, 'unit': m.unit,\n"
         "                  'higher_is_better': m.higher_is_better}\n"
         "           for m in task.score(arrays)}\n"
