@@ -8,19 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from written_folders import every_sample, opened, picture
 
-from omnibench.cards import DataAccess
 from omnibench.errors import IntegrityError, UsageError
-from omnibench.interfaces import ConceptSplit, Dataset
+from omnibench.interfaces import ConceptSplit
 from omnibench.subset import Subset
-from omnibench_plugins.datasets.folder.card import make
 
 SPLITS = {"train": "train", "val": "valid", "test": "test"}
 COUNTS = {"train": 4, "valid": 2, "test": 3}
-
-
-def opened(root: Path, **options: str) -> Dataset:
-    return make(str(root)).open(DataAccess(root=Path("/nowhere"), options=options))
 
 
 def write(root: Path, name: str, *rows: str) -> None:
@@ -156,6 +151,32 @@ def test_concepts_of_some_splits_only_are_refused(folder: Path) -> None:
     assert "some splits have a table of concepts, others have none" in problems(folder)
 
 
+def test_one_captions_table_is_split_and_repeated_ids_are_several_captions(tmp_path: Path) -> None:
+    rows = ["ID,Caption"]
+    for index in range(20):
+        picture(tmp_path / f"c{index:02}.png")
+        rows.append(f'c{index:02},"A scan, number {index}."')
+    rows.append("c00,A second description.")
+    (tmp_path / "captions.csv").write_text("\n".join(rows))
+    dataset = opened(tmp_path)
+    assert dataset.kind == "captions"
+    samples = every_sample(dataset)
+    assert samples[0][1] == ("A scan, number 0.", "A second description.")
+    assert samples[7][1] == ("A scan, number 7.",)
+
+
+def test_an_empty_caption_and_a_missing_image_are_named(tmp_path: Path) -> None:
+    for index in range(12):
+        picture(tmp_path / f"c{index:02}.png")
+    rows = [f"c{index:02},text" for index in range(12)]
+    (tmp_path / "captions.csv").write_text("\n".join(["ID,Caption", *rows, "c11,"]))
+    with pytest.raises(IntegrityError, match="1 captions are empty: c11"):
+        opened(tmp_path)
+    (tmp_path / "captions.csv").write_text("\n".join(["ID,Caption", *rows, "c77,text"]))
+    with pytest.raises(IntegrityError, match=r"captions.csv names 1 of 13 images.*c77"):
+        opened(tmp_path)
+
+
 def test_several_captions_of_one_image_are_kept_and_told(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -175,6 +196,15 @@ def test_a_group_column_of_the_tables_comes_before_articles(folder: Path) -> Non
     assert [len(np.unique(dataset.split(name).groups)) for name in SPLITS] == [1, 1, 1]
     with pytest.raises(UsageError, match=r"group_column=patiant.*Did you mean patient"):
         opened(folder, group_column="patiant")
+
+
+def test_real_captions_open_in_their_given_splits(test_data: Path) -> None:
+    dataset = opened(test_data / "data" / "roco_ccby")
+    assert [len(dataset.split(name)) for name in SPLITS] == [900, 150, 150]
+    assert dataset.split("test").target(0) == ("Dosimetric results obtained with RapidArc.",)
+    assert dataset.split("val").image(3).dtype == np.uint8
+    ids = [set(dataset.split(name).ids.tolist()) for name in SPLITS]
+    assert len(ids[0] | ids[1] | ids[2]) == 1200
 
 
 def test_real_captions_have_concepts_and_articles(test_data: Path) -> None:
