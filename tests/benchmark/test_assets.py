@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from huggingface_hub import constants as hub_constants
+from toy_requests import toy_request
 
 from omnibench.cards import HubFile, LocalFiles
 from omnibench.errors import IntegrityError, SetupError, WeightsMissing
 from omnibench.harness import execute
 from omnibench.interfaces import RunContext
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.recipe import digest
 from omnibench.records import parse
 from omnibench.registry import Registry
@@ -62,17 +63,8 @@ def planned(wordy: Any, tmp_path: Path) -> Callable[..., Any]:
     registry = Registry.of(wordy, distribution="toybox")
 
     def make(words: str | Path = "none", **changes: Any) -> Any:
-        request = RunRequest(
-            encoders=["toy-encoder"],
-            task="toy",
-            datasets=["toy-labels"],
-            settings={} if words == "none" else {"words": str(words)},
-            random_weights=True,
-            data_root=tmp_path / "data",
-            cache=tmp_path / "cache",
-            results=tmp_path / "results",
-            device="cpu",
-            **changes,
+        request = toy_request(
+            tmp_path, settings={} if words == "none" else {"words": str(words)}, **changes
         )
         [cell] = plan(request, registry)
         return cell, request

@@ -16,6 +16,7 @@ from typing import Any
 
 import children
 import pytest
+from toy_requests import toy_request
 
 from omnibench import claims, harness
 from omnibench.claims import Claims
@@ -181,16 +182,7 @@ def test_where_claims_cannot_be_kept_everybody_computes_and_is_told_once(tmp_pat
 
 @pytest.fixture
 def request_(tmp_path: Path) -> RunRequest:
-    return RunRequest(
-        encoders=["toy-encoder"],
-        task="toy",
-        datasets=["toy-labels"],
-        random_weights=True,
-        data_root=tmp_path / "data",
-        cache=tmp_path / "cache",
-        results=tmp_path / "results",
-        device="cpu",
-    )
+    return toy_request(tmp_path)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from toy_requests import toy_request
 
 from omnibench import executors
 from omnibench.errors import RunFailed
@@ -16,18 +17,7 @@ from omnibench.registry import Registry
 
 @pytest.fixture
 def request_(tmp_path: Path, toy_file: Path) -> RunRequest:
-    return RunRequest(
-        encoders=["toy-encoder"],
-        task="toy",
-        datasets=["toy-labels"],
-        random_weights=True,
-        seeds=(0, 1),
-        data_root=tmp_path / "data",
-        cache=tmp_path / "cache",
-        results=tmp_path / "results",
-        device="cpu",
-        plugins=(toy_file,),
-    )
+    return toy_request(tmp_path, seeds=(0, 1), plugins=(toy_file,))
 
 
 def distributed(request: RunRequest, registry: Registry, executor: str):

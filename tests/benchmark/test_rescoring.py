@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_requests import toy_request
 
 from omnibench.harness import execute
 from omnibench.interfaces import Metric
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.rescoring import Rescored, rescore
 
 RESOURCE = "Thesaurus 1, sha256 00"
@@ -30,17 +31,7 @@ def rescored(tmp_path: Path, toy_registry: Any, toy: Any) -> Iterator[Callable[.
         return score
 
     def run(there: Sequence[Metric], here: Sequence[Metric]) -> Rescored:
-        request = RunRequest(
-            encoders=["toy-encoder"],
-            task="toy",
-            datasets=["toy-labels"],
-            random_weights=True,
-            seeds=(0,),
-            data_root=tmp_path / "data",
-            cache=tmp_path / "cache",
-            results=tmp_path / f"results-{next(number)}",
-            device="cpu",
-        )
+        request = toy_request(tmp_path, seeds=(0,), results=tmp_path / f"results-{next(number)}")
         toy.task.score = scoring(there)
         list(execute(plan(request, toy_registry), request))
         toy.task.score = scoring(here)

@@ -7,12 +7,13 @@ import json
 import shlex
 
 import pytest
+from toy_requests import toy_request
 
 import omnibench_plugins.published
 import omnibench_plugins.tasks
 from omnibench.errors import IntegrityError, SetupError, UsageError
 from omnibench.harness import execute
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.registry import Registry
 from omnibench.store import Store
 from omnibench_leaderboard.board_json import from_json, to_json
@@ -124,16 +125,7 @@ def test_a_failed_run_blocks_a_lead(results, add, built):
 
 
 def test_foreign_tasks_are_compared_over_seeds_and_flagged(tmp_path, toy_registry):
-    request = RunRequest(
-        encoders=["toy-encoder"],
-        task="toy",
-        datasets=["toy-labels"],
-        random_weights=True,
-        data_root=tmp_path / "data",
-        cache=tmp_path / "cache",
-        results=tmp_path / "results",
-        device="cpu",
-    )
+    request = toy_request(tmp_path)
     list(execute(plan(request, toy_registry), request))
     board = build(collect([tmp_path / "results"], toy_registry), toy_registry)
     (cell,) = board.headlines[0].cells

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_requests import toy_request
 
 from omnibench.claims import Claims
 from omnibench.errors import SetupError
 from omnibench.harness import execute
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.store import Store
 from omnibench_leaderboard.cache import Cache, source_digest
 from omnibench_leaderboard.collect import collect
@@ -54,17 +55,7 @@ def test_runs_become_one_tidy_frame(results, add, tasks):
 
 
 def test_real_records_of_the_harness_are_collected(tmp_path, toy_registry):
-    request = RunRequest(
-        encoders=["toy-encoder"],
-        task="toy",
-        datasets=["toy-labels"],
-        settings={"fail_seed": "1"},
-        random_weights=True,
-        data_root=tmp_path / "data",
-        cache=tmp_path / "cache",
-        results=tmp_path / "results",
-        device="cpu",
-    )
+    request = toy_request(tmp_path, settings={"fail_seed": "1"})
     list(execute(plan(request, toy_registry), request))
     collection = collect([tmp_path / "results"], toy_registry)
     assert sorted(run.seed for run in collection.runs) == [0, 2]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from faulty_disk import ERRORS, FaultyDisk, every_fault
+from toy_requests import toy_request
 
 from omnibench.claims import Claims
 from omnibench.errors import SetupError
@@ -73,18 +74,7 @@ def test_a_claim_that_cannot_be_written_ends_nobody(tmp_path: Path) -> None:
 
 
 def request_in(root: Path) -> RunRequest:
-    return RunRequest(
-        encoders=["toy-encoder"],
-        task="toy",
-        datasets=["toy-labels"],
-        random_weights=True,
-        data_root=root / "data",
-        cache=root / "cache",
-        results=root / "results",
-        device="cpu",
-        seeds=(0,),
-        keep_weights=True,
-    )
+    return toy_request(root, seeds=(0,), keep_weights=True)
 
 
 @pytest.mark.parametrize(

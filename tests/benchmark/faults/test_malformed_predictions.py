@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 from sample_records import record
+from toy_requests import toy_request
 
 import omnibench_plugins.tasks
 from omnibench import predictions as packed
 from omnibench.errors import IntegrityError, OmnibenchError
 from omnibench.harness import execute
 from omnibench.interfaces import Metric, Outcome
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.records import RunRecord
 from omnibench.registry import Registry
 from omnibench.rescoring import rescore, scores
@@ -325,16 +326,7 @@ def test_what_a_task_hands_in_is_refused_and_recorded(
     kind: str,
     message: str,
 ) -> None:
-    request = RunRequest(
-        encoders=["toy-encoder"],
-        task="toy",
-        datasets=["toy-labels"],
-        random_weights=True,
-        data_root=tmp_path / "data",
-        cache=tmp_path / "cache",
-        results=tmp_path / "results",
-        device="cpu",
-    )
+    request = toy_request(tmp_path)
     run = toy.task.run
     monkeypatch.setattr(toy.task, "run", lambda *rest: (spoil(found) for found in run(*rest)))
     ((_, failed, path),) = execute(plan(request, toy_registry), request)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
+from toy_requests import toy_request
 
 from omnibench import environment, harness
 from omnibench.cards import DatasetSpec, EncoderSpec
@@ -23,17 +24,7 @@ Patch = pytest.MonkeyPatch
 
 @pytest.fixture
 def request_(tmp_path: Path) -> RunRequest:
-    return RunRequest(
-        encoders=["toy-encoder"],
-        task="toy",
-        datasets=["toy-labels"],
-        random_weights=True,
-        data_root=tmp_path / "data",
-        cache=tmp_path / "cache",
-        results=tmp_path / "results",
-        device="cpu",
-        seeds=(0, 1),
-    )
+    return toy_request(tmp_path, seeds=(0, 1))
 
 
 def code(toy: Any, patch: Patch) -> dict[str, Any]:
