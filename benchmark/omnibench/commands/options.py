@@ -69,7 +69,7 @@ def names_of(kind: str) -> Callable[..., list[str]]:
 
 
 def settings_of(texts: Iterable[str]) -> dict[str, str]:
-    """Return what `--set field=value` names, once each.
+    """Return what `--set` options say, by field.
 
     Raises:
         UsageError: If one is malformed or given twice.
