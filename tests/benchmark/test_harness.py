@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_requests import toy_request
 
 from omnibench.errors import IntegrityError, RunFailed, SetupError, UsageError
 from omnibench.harness import execute
@@ -16,16 +17,7 @@ from omnibench.subset import Subset
 
 @pytest.fixture
 def request_(tmp_path: Path) -> RunRequest:
-    return RunRequest(
-        encoders=["toy-encoder"],
-        task="toy",
-        datasets=["toy-labels"],
-        random_weights=True,
-        data_root=tmp_path / "data",
-        cache=tmp_path / "cache",
-        results=tmp_path / "results",
-        device="cpu",
-    )
+    return toy_request(tmp_path)
 
 
 def run(request: RunRequest, registry):
