@@ -14,6 +14,7 @@ import torch
 
 from omnibench import environment
 from omnibench.cards import SPLITS, Asset, Precision
+from omnibench.cells import Cell, RunRequest
 from omnibench.costs import SCHEMA, hours
 from omnibench.errors import UsageError
 from omnibench.features.cache import GIGABYTE, RESERVE, FeatureStore
@@ -23,7 +24,7 @@ from omnibench.forward import CHUNK, autocast_to, flops_per_image, parameter_cou
 from omnibench.handle import EncoderHandle
 from omnibench.harness import accelerator
 from omnibench.interfaces import Measurable, Part, Progress, RunContext, Task
-from omnibench.planning import Cell, RunRequest, encoder_handle, plan, recipe_of
+from omnibench.planning import encoder_handle, plan, recipe_of
 from omnibench.registry import Registry
 
 READ_BYTES = 2**26  # written to and read from the store's disk

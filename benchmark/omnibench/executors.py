@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from omnibench.cells import Cell, RunRequest
 from omnibench.errors import RunFailed, SetupError
 from omnibench.interfaces import Progress
-from omnibench.planning import Cell, RunRequest
 from omnibench.records import RunRecord
 from omnibench.store import Store
 

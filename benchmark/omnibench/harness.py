@@ -11,11 +11,11 @@ from pathlib import Path
 
 from omnibench import environment
 from omnibench.cards import Precision
+from omnibench.cells import Cell, RunRequest
 from omnibench.claims import Claims
 from omnibench.errors import SetupError, UsageError
 from omnibench.guards import require_sound
 from omnibench.interfaces import Outcome, Progress, RunContext, Silent
-from omnibench.planning import Cell, RunRequest
 from omnibench.recipe import digest
 from omnibench.recording import LASTING, Recorder, code_of, made_by
 from omnibench.records import Arrays, RunRecord

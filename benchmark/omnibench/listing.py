@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from omnibench.cards import EncoderSpec
-from omnibench.registry import Offer, Registry
+from omnibench.offers import Offer
+from omnibench.registry import Registry
 
 Row = dict[str, Any]
 

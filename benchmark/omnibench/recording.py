@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from omnibench import environment
+from omnibench.cells import Cell
 from omnibench.errors import (
     IntegrityError,
     OmnibenchError,
@@ -21,7 +22,6 @@ from omnibench.errors import (
 )
 from omnibench.handle import module_of
 from omnibench.interfaces import Metric, Outcome, RunContext
-from omnibench.planning import Cell
 from omnibench.predictions import SPLITS
 from omnibench.records import Arrays, RunRecord, require_readable
 from omnibench.rescoring import scores

@@ -14,10 +14,9 @@ import itertools
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
@@ -33,6 +32,7 @@ from omnibench.cards import (
 )
 from omnibench.errors import OmnibenchError, PluginError, SetupError, UsageError, suggestion
 from omnibench.interfaces import Task
+from omnibench.offers import Broken, Offer, Plugin, any_name, made, name_of, prefix_of
 from omnibench.screening import TookTooLong, check_card, check_task, guarded
 
 if TYPE_CHECKING:
@@ -43,39 +43,6 @@ SECONDS = 60.0  # that loading one plugin may take; importing torch from a cold 
 MOST_OFFERS = 10_000  # of one hook; more is an iterator that does not end
 LONGEST = 500  # characters of a broken plugin's reason
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A loaded plugin: who ships it, under which entry point."""
-
-    distribution: str
-    version: str
-    entry_point: str
-    module: Any
-    imports_torch: bool = False
-
-    @property
-    def name(self) -> str:
-        """`distribution:entry_point`, unique among loaded plugins."""
-        return f"{self.distribution}:{self.entry_point}"
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A plugin that was set aside, and why."""
-
-    name: str
-    error: str
-    trace: str
-
-
-@dataclass(frozen=True)
-class Offer(Generic[T]):
-    """A card with its origin."""
-
-    card: T
-    plugin: Plugin
 
 
 class Registry:
@@ -136,26 +103,26 @@ class Registry:
         """Return the card for a name, `distribution/name`, or a reference such as `timm:…`."""
         prefix, colon, rest = name.partition(":")
         if colon:
-            offer = self._pick("encoder prefix", prefix, self.encoder_prefixes, _prefix_of)
-            return _made(offer, rest, EncoderSpec)
-        return self._pick("encoder", name, self.encoders, _name_of)
+            offer = self._pick("encoder prefix", prefix, self.encoder_prefixes, prefix_of)
+            return made(offer, rest, EncoderSpec)
+        return self._pick("encoder", name, self.encoders, name_of)
 
     def task(self, name: str) -> Offer[Task]:
         """Return the task of that name."""
-        return self._pick("task", name, self.tasks, _name_of)
+        return self._pick("task", name, self.tasks, name_of)
 
     def dataset(self, name: str) -> Offer[DatasetSpec]:
         """Return the card for a name, `distribution/name`, or a reference such as `folder:…`."""
         prefix, colon, rest = name.partition(":")
         if colon:
             doors: list[Offer[Any]] = [*self.dataset_prefixes, *self.dataset_variants]
-            offer = self._pick("dataset prefix", prefix, doors, _prefix_of)
+            offer = self._pick("dataset prefix", prefix, doors, prefix_of)
             if isinstance(offer.card, DatasetVariant):
                 original = self.dataset(rest)
                 return Offer(offer.card.make(original.card), original.plugin)
             return Offer(offer.card.make(rest), offer.plugin)
         self._check_shown_name(name)
-        return self._pick("dataset", name, self.datasets, _name_of)
+        return self._pick("dataset", name, self.datasets, name_of)
 
     def _check_shown_name(self, name: str) -> None:
         """Raise where a name is the one that tables give to a variant, such as `busi-clean`."""
@@ -251,7 +218,7 @@ class Registry:
                     raise PluginError(f"{hook} returned {type(card).__name__}, not {wanted}")
                 what = hook.removeprefix("omnibench_").rstrip("s")
                 check_task(card) if isinstance(card, Task) else check_card(card, what)
-                check_name(_any_name(card), what)
+                check_name(any_name(card), what)
                 gathered.append((shelf, [Offer(card, plugin)]))
         return gathered
 
@@ -319,38 +286,6 @@ def _origin(entry: importlib.metadata.EntryPoint) -> tuple[str, str]:
 
 def _itself(module: object) -> object:
     return module
-
-
-def _made(offer: Offer[Any], rest: str, kind: type[T]) -> Offer[T]:
-    """Return the card that a prefix makes of a reference, checked like those that are offered."""
-    what = f"{offer.card.prefix}:{rest}"
-    try:
-        card = offer.card.make(rest)
-        if not isinstance(card, kind):
-            raise PluginError(f"it made {type(card).__name__}, not {kind.__name__}")
-        check_card(card, what)
-        check_name(_name_of(card), what)
-    except PluginError as error:
-        raise PluginError(f"{offer.plugin.name} cannot make {what}: {error}") from None
-    except OmnibenchError:
-        raise
-    except Exception as error:
-        raise PluginError(
-            f"{offer.plugin.name} cannot make {what}: {type(error).__name__}: {error}"
-        ) from error
-    return Offer(card, offer.plugin)
-
-
-def _name_of(card: Any) -> str:
-    return str(card.name)
-
-
-def _prefix_of(card: Any) -> str:
-    return str(card.prefix)
-
-
-def _any_name(card: Any) -> str:
-    return _prefix_of(card) if hasattr(card, "prefix") else _name_of(card)
 
 
 def _import_file(path: Path, digest: str) -> ModuleType:

@@ -11,7 +11,7 @@ import numpy as np
 import scipy
 
 from omnibench.cards import PublishedValue
-from omnibench.registry import Offer
+from omnibench.offers import Offer
 from omnibench_leaderboard import facts, judge, published, recipes
 from omnibench_leaderboard.board import Cell, Column
 from omnibench_leaderboard.board_json import decoded

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from omnibench.cards import PublishedValue
-from omnibench.registry import Offer
+from omnibench.offers import Offer
 from omnibench_leaderboard.board import Published
 from omnibench_leaderboard.runs import Run, Setting
 

@@ -19,9 +19,10 @@ import pytest
 from toy_requests import toy_request
 
 from omnibench import claims, harness
+from omnibench.cells import RunRequest
 from omnibench.claims import Claims
 from omnibench.harness import execute
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.store import Store
 
 RUN_ID = "ab" * 32

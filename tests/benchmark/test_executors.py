@@ -9,9 +9,10 @@ import pytest
 from toy_requests import toy_request
 
 from omnibench import executors
+from omnibench.cells import RunRequest
 from omnibench.errors import RunFailed
 from omnibench.interfaces import Silent
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.registry import Registry
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from toy_requests import toy_request
 
+from omnibench.cells import RunRequest
 from omnibench.errors import IntegrityError, RunFailed, SetupError, UsageError
 from omnibench.harness import execute
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.rescoring import rescore
 from omnibench.store import Store
 from omnibench.subset import Subset

@@ -20,10 +20,11 @@ import torch
 from interleaved import times, told
 from torch.nn import functional as F
 
+from omnibench.cells import RunRequest
 from omnibench.features.readings import POOLED
 from omnibench.harness import execute
 from omnibench.loading import as_images
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.registry import Registry
 from omnibench_plugins.encoders.timm_encoder import build
 from omnibench_plugins.tasks.cls.classifier import Head, HeadOnly

@@ -26,13 +26,14 @@ import torch
 from interleaved import times, told
 from torch.nn import functional as F
 
+from omnibench.cells import Cell, RunRequest
 from omnibench.features.images import images_of
 from omnibench.forward import CHUNK
 from omnibench.harness import execute
 from omnibench.interfaces import Silent
 from omnibench.loading import as_images
 from omnibench.metrics.classification import confusion_counts, f1_macro
-from omnibench.planning import Cell, RunRequest, plan
+from omnibench.planning import plan
 from omnibench.registry import Registry
 from omnibench.seeding import generator, seed_epoch, seed_initialisation
 from omnibench.store import Store

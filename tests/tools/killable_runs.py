@@ -24,10 +24,11 @@ from transformers import BartConfig
 import omnibench_plugins.tasks
 from omnibench import hookimpl, unfinished
 from omnibench.cards import DataAccess, DatasetSpec, EncoderSpec
+from omnibench.cells import Cell, RunRequest
 from omnibench.encoder import Encoder, Features
 from omnibench.harness import execute
 from omnibench.interfaces import Progress
-from omnibench.planning import Cell, RunRequest, plan
+from omnibench.planning import plan
 from omnibench.records import RunRecord
 from omnibench.registry import Registry
 from omnibench.store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from omnibench.planning import RunRequest
+from omnibench.cells import RunRequest
 
 
 def toy_request(root: Path, **changes: Any) -> RunRequest:

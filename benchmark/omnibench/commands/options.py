@@ -13,7 +13,7 @@ import click
 from omnibench.errors import UsageError
 
 if TYPE_CHECKING:
-    from omnibench.planning import RunRequest
+    from omnibench.cells import RunRequest
     from omnibench.registry import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -91,7 +91,7 @@ def request_of(**options: Any) -> RunRequest:
     Raises:
         UsageError: If options exclude each other or `--set` is malformed.
     """
-    from omnibench.planning import CACHE_LIMIT, RunRequest
+    from omnibench.cells import CACHE_LIMIT, RunRequest
 
     seeds, seed = options.pop("seeds"), options.pop("seed")
     if seeds is not None and seed:

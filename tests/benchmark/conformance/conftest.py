@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from omnibench.cells import RunRequest
 from omnibench.harness import execute
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.records import RunRecord
 
 RunToy = Callable[..., list[RunRecord]]

@@ -16,6 +16,7 @@ from torch import Tensor
 import omnibench_plugins.tasks
 from omnibench import hookimpl
 from omnibench.cards import DataAccess, DatasetKind, DatasetSpec, EncoderSpec
+from omnibench.cells import RunRequest
 from omnibench.conformance.specimens import (
     SpecimenDataset,
     SpecimenEncoder,
@@ -26,7 +27,7 @@ from omnibench.conformance.specimens import (
 )
 from omnibench.encoder import Encoder, Features
 from omnibench.harness import execute
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.records import RunRecord
 from omnibench.registry import Registry
 from omnibench.summary import summarise

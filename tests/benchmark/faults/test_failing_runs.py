@@ -16,10 +16,11 @@ import torch
 from faulty_disk import ERRORS, FaultyDisk, every_fault
 from toy_requests import toy_request
 
+from omnibench.cells import RunRequest
 from omnibench.claims import Claims
 from omnibench.errors import SetupError
 from omnibench.harness import execute
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.registry import Registry
 from omnibench.store import Store
 from omnibench.unfinished import UnfinishedSeed

@@ -13,8 +13,9 @@ from toy_requests import toy_request
 
 from omnibench import environment, harness
 from omnibench.cards import DatasetSpec, EncoderSpec
+from omnibench.cells import RunRequest
 from omnibench.interfaces import Metric
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.registry import Registry
 from omnibench.summary import summarise
 from omnibench_leaderboard.collect import collect

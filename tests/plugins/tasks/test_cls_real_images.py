@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omnibench.cells import RunRequest
 from omnibench.harness import execute
 from omnibench.metrics.classification import confusion_counts, f1_macro
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.records import RunRecord
 from omnibench.registry import Registry
 from omnibench.store import Store

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from omnibench.cards import DatasetSpec, EncoderSpec
+from omnibench.cells import RunRequest
 from omnibench.errors import IntegrityError, PluginError, UsageError
 from omnibench.interfaces import RunContext, Task
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.recipe import as_document, override
 from omnibench.registry import Registry
 from omnibench.training import Optimisation

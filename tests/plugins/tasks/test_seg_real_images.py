@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from omnibench.cells import RunRequest
 from omnibench.harness import execute
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.records import RunRecord
 from omnibench.registry import Registry
 from omnibench.store import Store

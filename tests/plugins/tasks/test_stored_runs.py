@@ -11,10 +11,11 @@ import pytest
 
 from omnibench import hookimpl
 from omnibench.cards import DatasetSpec
+from omnibench.cells import RunRequest
 from omnibench.errors import UsageError
 from omnibench.harness import execute
 from omnibench.interfaces import Task
-from omnibench.planning import RunRequest, plan
+from omnibench.planning import plan
 from omnibench.registry import Registry
 from omnibench_plugins.tasks.cls.task import Classification
 from omnibench_plugins.tasks.probes.task import Knn, Linear
