@@ -150,7 +150,7 @@ def cell_names(record: RunRecord) -> tuple[str, ...]:
 def recipe_label(record: RunRecord) -> str:
     """Return the recipe's name and what was changed in it: a changed recipe is another."""
     changed = ", ".join(
-        f"{name}={value}" for name, value in record.changes.items() if name != "seeds"
+        f"{name}={value}" for name, value in sorted(record.changes.items()) if name != "seeds"
     )
     return str(record.identity["task"]["recipe"]) + (f" with {changed}" if changed else "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,7 +74,7 @@ def _tuned(
 ) -> tuple[_Setup, dict[str, Labels]]:
     """Prepare to train an encoder, in full or by adapters, with its head."""
     model = _classifier(handle, len(dataset.classes), recipe, context)
-    flops = flops_per_image(model, recipe.image_size, context.device)
+    flops = _flops(handle, len(dataset.classes), recipe, context.device)
     data = _labels(dataset)
     images = {
         name: images_of(
@@ -83,6 +84,13 @@ def _tuned(
     }
     inputs = TunedEncoder(model, images, recipe.augmentation, context)
     return _Setup(model, inputs, 0, flops), data
+
+
+@functools.lru_cache(maxsize=1)  # the seeds of a cell follow each other
+def _flops(handle: EncoderHandle, classes: int, recipe: ClsRecipe, device: str) -> int:
+    """Return the operations of one image, on a model of its own."""
+    model = _classifier(handle, classes, recipe, RunContext(seed=0, device=device))
+    return flops_per_image(model, recipe.image_size, device)
 
 
 def _head_only(
