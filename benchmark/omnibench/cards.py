@@ -202,7 +202,8 @@ class DatasetVariant:
     """Makes a card from another card, for references such as `clean:busi` (prefix `clean`).
 
     What it makes is a dataset of its own, with its own name and digest; it stays an offer of the
-    plugin that ships the original.
+    plugin that ships the original. Opened, it holds the original as its field `dataset`, so that
+    the code that reads the images counts.
     """
 
     prefix: str

@@ -76,7 +76,7 @@ def open_clean(card: DatasetSpec, name: str, access: DataAccess) -> Dataset:
         log.info("%s: left out %s that an earlier split shows too", name, told)
     else:
         log.warning("%s: nothing to leave out, the images are those of %s", name, card.name)
-    return CleanDataset(original=original, name=name, removed=removed, method=METHOD, told=told)
+    return CleanDataset(dataset=original, name=name, removed=removed, method=METHOD, told=told)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +84,14 @@ class CleanDataset:
     """A dataset without some samples of val and test; ids are the original's.
 
     Args:
-        original: The whole dataset.
+        dataset: The whole one.
         name: Of the variant.
         removed: Ids that are left out, by split.
         method: Version of the search that named them.
         told: How many there are, in words.
     """
 
-    original: Dataset
+    dataset: Dataset
     name: str
     removed: Mapping[str, tuple[int, ...]]
     method: str
@@ -100,24 +100,24 @@ class CleanDataset:
     @property
     def kind(self) -> DatasetKind:
         """Kind of the original."""
-        return self.original.kind
+        return self.dataset.kind
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Classes of the original."""
-        return self.original.classes
+        return self.dataset.classes
 
     @property
     def digest(self) -> str:
         """Digest over the original's content, what is left out, and the search that named it."""
-        parts = [self.original.digest, self.method, {k: list(v) for k, v in self.removed.items()}]
+        parts = [self.dataset.digest, self.method, {k: list(v) for k, v in self.removed.items()}]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
     def facts(self) -> Mapping[str, str]:
         """Facts of the original, and what is left out."""
         told = f"left out {self.told} that an earlier split shows too ({self.method})"
-        return {**self.original.facts, "clean": told}
+        return {**self.dataset.facts, "clean": told}
 
     def split(self, name: str) -> Split:
         """Return a split without what is left out of it."""
@@ -125,7 +125,7 @@ class CleanDataset:
 
         from omnibench.subset import at_positions
 
-        split = self.original.split(name)
+        split = self.dataset.split(name)
         if not self.removed.get(name):
             return split
         return at_positions(split, np.flatnonzero(~np.isin(split.ids, self.removed[name])))

@@ -114,6 +114,12 @@ def frozen_code(modules: tuple[str, ...]) -> str:
     return _digest_of_files(files)
 
 
+@functools.cache
+def source_code(module: str) -> str:
+    """Return a digest of the source of a module's package, as `code` counts it."""
+    return _digest_of_files(_sources(module))
+
+
 def _digest_of_files(files: Iterable[Path]) -> str:
     return _digest(hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files))
 

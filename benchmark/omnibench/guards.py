@@ -105,7 +105,7 @@ def require_loaded(handle: EncoderHandle) -> None:
     """Refuse an encoder whose build function draws what a weights file should have given.
 
     It is built twice more: from another random stream, where nothing may differ, and at random,
-    where nearly all must.
+    where not all may be equal.
 
     Raises:
         IntegrityError: Naming tensors that were drawn.

@@ -26,6 +26,7 @@ from omnibench.predictions import SPLITS
 from omnibench.records import Arrays, RunRecord, require_readable
 from omnibench.rescoring import scores
 from omnibench.store import Store
+from omnibench.subset import reader_of
 from omnibench.summary import EXIT_CODES
 from omnibench.unfinished import UnfinishedSeed
 
@@ -183,7 +184,9 @@ class Recorder:
 def code_of(cell: Cell) -> dict[str, Any]:
     """Return commit and digest of the code that a cell's runs pass through."""
     task, opener = type(cell.task.card), cell.card.open
-    return environment.code((task.__module__, cell.handle.module, module_of(opener)))
+    # A variant's opener is not what reads the images.
+    modules = (task.__module__, cell.handle.module, module_of(opener), reader_of(cell.dataset))
+    return environment.code(modules)
 
 
 def made_by(cell: Cell, device: str) -> dict[str, Any]:

@@ -49,6 +49,16 @@ class _ConceptSubsetSplit(_SubsetSplit):
         return self.split.concepts(int(self.positions[index]))
 
 
+def reader_of(dataset: Dataset) -> str:
+    """Return the module whose code reads a dataset's images.
+
+    A dataset made from another (a subset, a variant) holds that one as its field `dataset`.
+    """
+    while (inner := getattr(dataset, "dataset", None)) is not None:
+        dataset = inner
+    return type(dataset).__module__
+
+
 def at_positions(split: Split, positions: np.ndarray[Any, Any]) -> Split:
     """Return the samples of a split at ascending positions, int64 [n]."""
     if isinstance(split, ConceptSplit):

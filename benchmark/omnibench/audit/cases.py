@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from omnibench import environment
 from omnibench.cards import SPLITS
 from omnibench.interfaces import Dataset
+from omnibench.subset import reader_of
 
 Array = np.ndarray[Any, Any]
+
+DECODERS = ("numpy", "pillow", "pydicom")
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Cases:
         """Return the sample ids in order, int64 [N]."""
         return np.concatenate([np.asarray(self.dataset.split(name).ids) for name in SPLITS])
 
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> dict[str, Any]:
         """Return what rows about these samples depend on."""
         splits = hashlib.sha256(repr(self.starts).encode())
         splits.update(np.ascontiguousarray(self.ids()).tobytes())
@@ -67,4 +71,7 @@ class Cases:
             "dataset": self.dataset.name,
             "content_sha256": self.dataset.digest,
             "samples_sha256": splits.hexdigest(),
+            "facts": dict(self.dataset.facts),
+            "code": environment.source_code(reader_of(self.dataset)),
+            "packages": environment.versions(DECODERS),
         }

@@ -50,15 +50,13 @@ def prints(cases: Cases, store: FeatureStore | None, method: str, progress: Prog
             progress.advance()
         return rows
 
-    return kept(
-        store,
-        {"prints": method, **cases.identity()},
-        PRINT,
-        len(cases),
-        compute,
-        what="reading images",
-        progress=progress,
+    identity = {"prints": method, **cases.identity()}
+    rows = kept(
+        store, identity, PRINT, len(cases), compute, what="reading images", progress=progress
     )
+    if store is not None and (small(rows)["state"] == UNREADABLE).any():
+        store.discard(identity)  # a file or disk that failed today is asked again tomorrow
+    return rows
 
 
 def small(rows: Rows) -> Array:

@@ -11,6 +11,7 @@ from omnibench import environment
 from omnibench.cards import Normalization, Precision
 from omnibench.features.readings import Reading
 from omnibench.interfaces import Dataset
+from omnibench.subset import reader_of
 
 if TYPE_CHECKING:
     from omnibench.handle import EncoderHandle
@@ -33,7 +34,6 @@ def image_identity(
 ) -> dict[str, Any]:
     """Return what decoded images or masks of a split depend on."""
     ids = dataset.split(split).ids
-    source = getattr(dataset, "dataset", dataset)  # a subset's whole
     return {
         "format": FORMAT,
         "kind": kind,
@@ -45,7 +45,7 @@ def image_identity(
         "size": size,
         "antialias": antialias,
         "packages": environment.versions(DECODERS),
-        "code": environment.frozen_code((type(source).__module__,)),
+        "code": environment.frozen_code((reader_of(dataset),)),
         "machine": machine("cpu"),
     }
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from omnibench.audit import audit, rows
+from omnibench.audit import audit, cases, rows
 from omnibench.features.cache import FeatureStore
 
 
@@ -41,7 +41,9 @@ def test_a_killed_audit_goes_on_where_it_was(store, monkeypatch, dataset):
     assert reads(mended) == 4  # the first three blocks of two were kept
 
 
-@pytest.mark.parametrize("change", [{"digest": "ef" * 32}, {"name": "other"}])
+@pytest.mark.parametrize(
+    "change", [{"digest": "ef" * 32}, {"name": "other"}, {"facts": {"windowing": "another"}}]
+)
 def test_other_data_are_audited_anew(store, change, dataset):
     audit(dataset(), store=store)
     other = dataset()
@@ -49,6 +51,24 @@ def test_other_data_are_audited_anew(store, change, dataset):
         setattr(other, field, value)
     audit(other, store=store)
     assert reads(other) == 10
+
+
+@pytest.mark.parametrize("part", ["source_code", "versions"])
+def test_other_code_and_decoders_read_anew(store, monkeypatch, dataset, part):
+    audit(dataset(), store=store)
+    monkeypatch.setattr(cases.environment, part, lambda told: "other")
+    other = dataset()
+    audit(other, store=store)
+    assert reads(other) == 10
+
+
+def test_what_could_not_be_read_is_asked_again(store, dataset):
+    data = dataset()
+    image, data.splits["val"].images[1] = data.splits["val"].images[1], None
+    assert audit(data, store=store).damaged == 1
+    data.splits["val"].images[1] = image  # as after a disk's bad day: the same digest
+    found = audit(data, store=store)
+    assert found.damaged == 0 and found == audit(dataset())
 
 
 def test_a_damaged_file_of_the_store_is_computed_again(store, caplog, dataset):

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from omnibench import clean
+from omnibench import clean, recording
 from omnibench.cards import DataAccess, DatasetSpec
 from omnibench.errors import IntegrityError, UsageError
 from omnibench.hookspecs import hookimpl
 from omnibench.listing import datasets
 from omnibench.registry import Registry
+from omnibench.subset import Subset, reader_of
 
 
 @pytest.fixture
@@ -79,6 +82,21 @@ def test_a_split_of_copies_only_is_an_error(opened, memory, texture):
     image = texture(0)
     with pytest.raises(IntegrityError, match=r"clean:memory has no test images: .* all 2"):
         opened(memory([image], [texture(1)], [image, image[::-1].copy()]))
+
+
+def test_the_code_that_reads_the_originals_images_counts(leaking, opened):
+    limited, own = Subset(opened(leaking), (2, 2, 2)), type(leaking).__module__
+    assert reader_of(limited) == reader_of(Subset(leaking, (2, 2, 2))) == reader_of(leaking) == own
+
+
+def test_a_record_names_the_code_that_reads_the_originals_images(leaking, opened, monkeypatch):
+    monkeypatch.setattr(recording.environment, "code", lambda modules: {"modules": modules})
+    offer = SimpleNamespace(card=object())
+    card = SimpleNamespace(open=partial(clean.open_clean, None, "memory-clean"))
+    cell = SimpleNamespace(
+        task=offer, handle=SimpleNamespace(module=""), card=card, dataset=opened(leaking)
+    )
+    assert recording.code_of(cell)["modules"][2:] == ("omnibench.clean", type(leaking).__module__)
 
 
 def registry(*cards):
