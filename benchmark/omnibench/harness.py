@@ -63,7 +63,7 @@ def execute(
     hopeless: list[Cell] = []
     try:
         for seed in _in_turn(seeds, finished, claims):
-            if any(seed.cell is cell for cell in hopeless):
+            if seed.run_id not in finished and any(seed.cell is cell for cell in hopeless):
                 continue
             failure = None
             for record, path in seed.records():

@@ -64,6 +64,19 @@ def test_one_failing_seed_leaves_the_others_intact(request_, toy_registry, toy):
     assert toy.task.runs == [0, 1, 2, 1], "only the failed seed is tried again"
 
 
+def test_a_failure_of_the_whole_cell_hides_no_finished_seed(
+    request_, toy_registry, toy, monkeypatch
+):
+    run(dataclasses.replace(request_, seeds=(1,)), toy_registry)
+
+    def broken(*_):
+        raise SetupError("no such file")
+
+    monkeypatch.setattr(toy.task, "run", broken)
+    records = [record for _, record, _ in run(request_, toy_registry)]
+    assert [(r.seed, r.status) for r in records] == [(0, "failed"), (1, "complete")]
+
+
 def test_an_interrupted_run_keeps_what_is_finished_and_goes_on(request_, toy_registry, toy):
     stopped = dataclasses.replace(request_, settings={"stop_seed": "2"})
     with pytest.raises(KeyboardInterrupt):
