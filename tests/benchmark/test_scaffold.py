@@ -48,6 +48,12 @@ def test_names_that_no_package_can_have_are_refused(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["acme-", "acme.", "torch", "numpy", "omnibench", "json", "tests"])
+def test_names_that_pip_refuses_or_that_hide_a_package_are_refused(tmp_path, name):
+    refused(new(name, "--into", tmp_path), "cannot name a plugin: ")
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "acme").mkdir()
     refused(new("acme", "--into", tmp_path), "exists; choose another name")

@@ -102,7 +102,10 @@ def _names(registry: Registry) -> dict[str, set[str]]:
 def _prefixes(registry: Registry) -> dict[str, set[str]]:
     return {
         "encoder": {offer.card.prefix for offer in registry.encoder_prefixes},
-        "dataset": {offer.card.prefix for offer in registry.dataset_prefixes},
+        "dataset": {
+            *(offer.card.prefix for offer in registry.dataset_prefixes),
+            *(offer.card.prefix for offer in registry.dataset_variants),
+        },
     }
 
 
@@ -137,7 +140,7 @@ def _dataset(name: str, registry: Registry, options: dict[str, Any]) -> Iterator
     if strange:
         known = ", ".join(card.options) or "none"
         raise UsageError(f"--set {strange[0]}: dataset {card.name!r} has the options {known}")
-    root, _ = folders_of(options["data_root"], options["cache"])
+    root, cache = folders_of(options["data_root"], options["cache"])
     with console.progress() as progress:
         access = DataAccess(
             root=root,
@@ -146,6 +149,7 @@ def _dataset(name: str, registry: Registry, options: dict[str, Any]) -> Iterator
             source_size=_source_size(card.sizes, options["sizes"]),
             options=settings,
             progress=progress,
+            cache=cache,
         )
         for view in (card, *card.views):
             yield from check_dataset(view, access, images=options["limit"] or IMAGES)

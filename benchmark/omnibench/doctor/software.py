@@ -58,7 +58,9 @@ def _required(requirements: Sequence[Requirement]) -> Iterator[Finding]:
                 f"{fault}; {reason}" if reason else fault,
                 f"pip install '{_bare(requirement)}'",
             )
-    yield passed("packages", f"{found} of {len(requirements)} required packages are as they should")
+    yield passed(
+        "packages", f"{found} of {len(requirements)} required packages are as they should be"
+    )
 
 
 def _optional(extra: str, requirements: Sequence[Requirement]) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 import shutil
 import string
@@ -20,6 +21,8 @@ TEMPLATES = {
     "test_conformance.py": "tests/test_conformance.py",
 }
 
+TAKEN = ("tests",)  # folders beside which the package would lie
+
 
 def write(name: str, parent: Path) -> Path:
     """Write a plugin's folder whole, or not at all, and return it.
@@ -37,6 +40,13 @@ def write(name: str, parent: Path) -> Path:
         raise UsageError(
             f"{name!r} cannot name a plugin: use lower-case letters, digits and ._-, beginning with "
             "a letter, at most 64"
+        )
+    if not name[-1].isalnum():
+        raise UsageError(f"{name!r} cannot name a plugin: pip wants a letter or digit at the end")
+    if module in TAKEN or importlib.util.find_spec(module) is not None:
+        raise UsageError(
+            f"{name!r} cannot name a plugin: its package would hide {module!r}, which is there "
+            "already; choose another name"
         )
     target = parent / name
     if target.exists():

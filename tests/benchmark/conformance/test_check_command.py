@@ -88,6 +88,12 @@ def test_tasks_take_fields_and_a_name_of_two_kinds_takes_a_kind(check: Any) -> N
     assert check("specimen-masks", "--kind", "dataset").exit_code == 0
 
 
+def test_a_variant_of_a_dataset_is_checked_by_its_reference(check: Any) -> None:
+    done = check("clean:specimen-labels")
+    assert done.exit_code == 0, done.output
+    assert "PASS  dataset specimen-labels-clean" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
