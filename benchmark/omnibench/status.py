@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from omnibench.claims import State, standing
 from omnibench.errors import IntegrityError, OmnibenchError, SetupError
+from omnibench.recipe import digest
 from omnibench.records import RunRecord
 from omnibench.store import Store
 from omnibench.summary import cell_names
@@ -136,9 +137,34 @@ def _records(store: Store) -> tuple[list[RunRecord], list[str]]:
 
 def _cells(records: Sequence[RunRecord]) -> list[CellStatus]:
     runs: dict[tuple[str, ...], dict[str, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
+    for record in _without_settled(records):
         runs[cell_names(record)][record.run_id].append(record)
     return [_cell(" · ".join(names), list(found.values())) for names, found in sorted(runs.items())]
+
+
+def _without_settled(records: Sequence[RunRecord]) -> Iterator[RunRecord]:
+    """Yield records, but no failure of a seed of which a variant was completed afterwards.
+
+    A failure names no variant: it is one of all that were still to come.
+    """
+    latest: dict[str, str] = defaultdict(str)
+    for record in records:
+        if record.status == "complete":
+            whole = _run_id_of_all(record)
+            latest[whole] = max(latest[whole], _ended(record))
+    for record in records:
+        if record.status == "complete" or _ended(record) >= latest[_run_id_of_all(record)]:
+            yield record
+
+
+def _run_id_of_all(record: RunRecord) -> str:
+    """Return the run id that failures of the record's seed have."""
+    identity = record.identity
+    return digest({**identity, "task": {**identity["task"], "variant": ""}})
+
+
+def _ended(record: RunRecord) -> str:
+    return str(record.timing.get("ended", ""))
 
 
 def _cell(cell: str, runs: Sequence[Sequence[RunRecord]]) -> CellStatus:
@@ -153,7 +179,7 @@ def _cell(cell: str, runs: Sequence[Sequence[RunRecord]]) -> CellStatus:
 
 
 def _weight(record: RunRecord) -> tuple[bool, str]:
-    return record.status == "complete", str(record.timing.get("ended", ""))
+    return record.status == "complete", _ended(record)
 
 
 def _unfinished(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -62,6 +63,18 @@ def test_seeds_are_finished_failed_or_interrupted_cell_by_cell(tmp_path: Path) -
     assert (first.finished, first.interrupted) == ((0, 1), (3,))
     assert first.failed[2]["kind"] == "nan_loss"
     assert second.cell.startswith("vit-b") and "recipe paper with lr=0.01" in second.cell
+
+
+def test_a_failure_before_variants_is_forgotten_once_one_was_completed(tmp_path: Path) -> None:
+    fail(tmp_path, 0)
+    whole = sample_records.record(0)
+    identity = {**whole.identity, "task": {**whole.identity["task"], "variant": "beam5"}}
+    for ended, cells in (("2026-01-01", 2), ("2026-01-03", 1)):
+        record = dataclasses.replace(whole, identity=identity, timing={"ended": ended})
+        Store(tmp_path).save(record, sample_records.arrays(0))
+        found = look(tmp_path).cells
+        assert len(found) == cells and any(cell.failed for cell in found) is (cells == 2)
+    assert found[0].finished == (0,) and found[0].cell.endswith("beam5")
 
 
 def test_a_failure_that_was_made_good_is_forgotten(tmp_path: Path) -> None:
