@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from omnibench.registry import Registry
 
 KINDS = ("encoder", "task", "dataset")
+# Options that would be without effect.
+STRANGE = {
+    "encoder": {"settings": "--set", "limit": "--limit"},
+    "task": {"sizes": "--size", "limit": "--limit", "weights": "--weights"},
+    "dataset": {"weights": "--weights"},
+}
 
 
 @click.command(epilog="Example: omnibench check omnirad-base --random-weights")
@@ -62,8 +68,11 @@ KINDS = ("encoder", "task", "dataset")
 def check(name: str, kind: str | None, as_json: bool, **options: Any) -> None:
     """Check NAME, an encoder, task or dataset, against its contract."""
     registry = registry_of(tuple(options["plugins"]))
-    found = []
-    for finding in FINDERS[_kind_of(name, kind, registry)](name, registry, options):
+    kind = _kind_of(name, kind, registry)
+    for option, typed in STRANGE[kind].items():
+        if options[option]:
+            raise UsageError(f"{typed} has no effect on the {kind} {name!r}; leave it out")
+    for finding in FINDERS[kind](name, registry, options):
         found.append(finding)
         if not as_json:
             console.print_lines([str(finding)])

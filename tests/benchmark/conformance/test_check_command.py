@@ -103,6 +103,8 @@ def test_a_variant_of_a_dataset_is_checked_by_its_reference(check: Any) -> None:
         (("specimen-labels", "--size", "64"), UsageError, "published at its native size only"),
         (("specimen-labels", "--set", "a=b"), UsageError, "has the options none"),
         (("knn", "--set", "kk=3"), UsageError, "no field 'kk'"),
+        (("knn", "--size", "64"), UsageError, "--size has no effect on the task 'knn'"),
+        (("specimen", "--set", "a=b"), UsageError, "--set has no effect on the encoder"),
         (("specimen", "--weights", "no/file"), SetupError, "there is no file no/file"),
         (("omnirad-base", "--offline"), SetupError, "omnirad-base|Snarcy"),
         (("specimen", "--device", "cuda:9"), SetupError, "--device cpu"),
