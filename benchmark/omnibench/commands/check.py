@@ -72,6 +72,7 @@ def check(name: str, kind: str | None, as_json: bool, **options: Any) -> None:
     for option, typed in STRANGE[kind].items():
         if options[option]:
             raise UsageError(f"{typed} has no effect on the {kind} {name!r}; leave it out")
+    found = []
     for finding in FINDERS[kind](name, registry, options):
         found.append(finding)
         if not as_json:
