@@ -118,14 +118,15 @@ class Store:
     def take(self, other: Store, path: Path) -> bool:
         """Copy a record of another store bit for bit, with what it names; tell if it was new.
 
+        What is whole here is left alone, and what is damaged here is written again.
+
         Raises:
             IntegrityError: If record, predictions or weights are damaged; nothing is copied then.
             SetupError: If something cannot be read or written.
         """
         record = other.read(path)
         target = self.folder(record.run_id) / path.name
-        if target.exists():
-            return False
+        new = not target.exists()
         named: dict[Path, str] = {}
         if record.predictions is not None:
             other.predictions(record)
@@ -143,7 +144,7 @@ class Store:
         if picture is not None and not self.picture(record.run_id).exists():
             self.save_picture(record.run_id, picture)
         _write_once(target, path.read_bytes())
-        return True
+        return new
 
     def find(self, run_id: str) -> tuple[RunRecord, Path] | None:
         """Return the complete record of a run, read and verified, or None.

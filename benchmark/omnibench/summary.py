@@ -139,11 +139,13 @@ def _differs(records: Sequence[RunRecord], what: str, digest: str) -> bool:
 def cell_names(record: RunRecord) -> tuple[str, ...]:
     """Return what names a record's cell and variant: label, task, dataset, recipe, tuning, variant.
 
-    Empty names are left out; joined by ` · ` they are `CellSummary.title`.
+    Empty names are left out. A limit on images stands beside the dataset, whose name it belongs to.
     """
     identity = record.identity
     task, recipe = identity["task"], f"recipe {recipe_label(record)}"
-    names = (record.label, task["name"], identity["dataset"]["name"], recipe, identity["tuning"])
+    limit = f" limited to {n} images a split" if (n := identity["dataset"]["limit"]) else ""
+    dataset = identity["dataset"]["name"] + limit
+    names = (record.label, task["name"], dataset, recipe, identity["tuning"])
     return (*names, task["variant"]) if task["variant"] else names
 
 

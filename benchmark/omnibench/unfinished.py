@@ -24,7 +24,7 @@ import torch
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 PATIENCE = 100  # times what a write takes that must have passed since the last one: at most 1 %
 # What the first write is supposed to take, before one was measured: a slow disk's.
 FIRST_SECONDS = 0.05
@@ -56,9 +56,14 @@ class UnfinishedSeed:
         self._began = self._wrote = time.perf_counter()
         self._cost: float | None = None  # seconds of the last write
         self._refused = False
+        self._trainings = 0  # of this seed that asked for their state; most tasks have one
 
     def load(self) -> tuple[int, Mapping[str, Any]] | None:
-        """Return the next epoch and what was saved before it, or None to begin anew."""
+        """Return the next epoch and what was saved before it, or None to begin anew.
+
+        Asked once by each training of a seed: what another of them left is not this one's.
+        """
+        self._trainings += 1
         try:
             self._sweep()
             content = _read(self.path)
@@ -70,6 +75,8 @@ class UnfinishedSeed:
         changed = _differences(content["made_by"], self.made_by)
         if changed:
             self._begin_anew(f"was left by another {', '.join(changed)}")
+            return None
+        if content["training"] != self._trainings:
             return None
         epoch = int(content["epoch"])
         self.started, self.spent = content["started"], content["seconds"]
@@ -87,6 +94,7 @@ class UnfinishedSeed:
         content = {
             "made_by": self.made_by,
             "epoch": epoch,
+            "training": max(1, self._trainings),
             "started": self.started,
             "seconds": self.spent + now - self._began,
             "resumed": self.resumed,

@@ -81,6 +81,15 @@ def test_a_damaged_run_is_named_and_left_out(folders, damage):
     assert {p.stem for p in Store(target).paths()} == {p.stem for p in Store(two).paths()}
 
 
+def test_a_target_whose_predictions_are_damaged_is_mended(folders):
+    one, _, target = folders
+    merge(one, "--into", target)
+    [npz] = Store(target).folder(sample_records.record(0).run_id).glob("*.npz")
+    npz.write_bytes(npz.read_bytes()[:-1])
+    assert merge(one, "--into", target).exit_code == 0
+    assert content(target) == content(one)
+
+
 def test_folders_without_records_and_a_folder_into_itself_are_refused(folders, tmp_path):
     one, _, target = folders
     for arguments, reason in (

@@ -305,3 +305,15 @@ def test_the_comparison_would_notice_whatever_part_of_a_state_were_missing(
         monkeypatch.setattr(owner, "load_state_dict", lambda self, state: None)
     memory = Memory(4, forget=(part,) if part in ("best", "course") else ())
     assert not equal(killed_and_resumed(memory, *how), expected)
+
+
+def test_a_state_belongs_to_the_training_that_left_it(tmp_path) -> None:
+    whole = seed_in(tmp_path)
+    assert whole.load() is None  # the first training
+    whole.save(2, {"of": "first"}, at_once=True)
+    assert whole.load() is None  # the second begins anew, not where the first was
+    whole.save(1, {"of": "second"}, at_once=True)
+    resumed = seed_in(tmp_path)
+    assert resumed.load() is None  # the first has to be done again
+    epoch, state = resumed.load()
+    assert (epoch, state) == (1, {"of": "second"})
