@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from omnibench.cards import DataAccess, DatasetKind, DatasetSpec, DatasetVariant, check_name
+from omnibench.cards import DataAccess, DatasetSpec, DatasetVariant, check_name
 from omnibench.errors import IntegrityError
 from omnibench.hookspecs import hookimpl
 from omnibench.interfaces import Dataset, Split
+from omnibench.subset import Derived, at_positions
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def open_clean(card: DatasetSpec, name: str, access: DataAccess) -> Dataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CleanDataset:
+class CleanDataset(Derived):
     """A dataset without some samples of val and test; ids are the original's.
 
     Args:
@@ -91,21 +92,10 @@ class CleanDataset:
         told: How many there are, in words.
     """
 
-    dataset: Dataset
     name: str
     removed: Mapping[str, tuple[int, ...]]
     method: str
     told: str
-
-    @property
-    def kind(self) -> DatasetKind:
-        """Kind of the original."""
-        return self.dataset.kind
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Classes of the original."""
-        return self.dataset.classes
 
     @property
     def digest(self) -> str:
@@ -122,8 +112,6 @@ class CleanDataset:
     def split(self, name: str) -> Split:
         """Return a split without what is left out of it."""
         import numpy as np
-
-        from omnibench.subset import at_positions
 
         split = self.dataset.split(name)
         if not self.removed.get(name):

@@ -49,13 +49,27 @@ class _ConceptSubsetSplit(_SubsetSplit):
         return self.split.concepts(int(self.positions[index]))
 
 
-def reader_of(dataset: Dataset) -> str:
-    """Return the module whose code reads a dataset's images.
+@dataclass(frozen=True)
+class Derived:
+    """A dataset made from another, whose images, targets and classes are that one's."""
 
-    A dataset made from another (a subset, a variant) holds that one as its field `dataset`.
-    """
-    while (inner := getattr(dataset, "dataset", None)) is not None:
-        dataset = inner
+    dataset: Dataset
+
+    @property
+    def kind(self) -> DatasetKind:
+        """Kind of the whole dataset."""
+        return self.dataset.kind
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes of the whole dataset."""
+        return self.dataset.classes
+
+
+def reader_of(dataset: Dataset) -> str:
+    """Return the module whose code reads a dataset's images."""
+    while isinstance(dataset, Derived):
+        dataset = dataset.dataset
     return type(dataset).__module__
 
 
@@ -67,29 +81,18 @@ def at_positions(split: Split, positions: np.ndarray[Any, Any]) -> Split:
 
 
 @dataclass(frozen=True)
-class Subset:
+class Subset(Derived):
     """A dataset with at most `limits` samples in train, val and test.
 
     The draw depends on dataset name, split and limit alone, so that encoders share it.
     """
 
-    dataset: Dataset
     limits: tuple[int, int, int]
 
     @property
     def name(self) -> str:
         """Name of the whole dataset; the record carries the limits."""
         return self.dataset.name
-
-    @property
-    def kind(self) -> DatasetKind:
-        """Kind of the whole dataset."""
-        return self.dataset.kind
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Classes of the whole dataset."""
-        return self.dataset.classes
 
     @property
     def digest(self) -> str:
